@@ -1,0 +1,118 @@
+//! What a machine is made of.
+
+use crate::uvc::Command;
+
+/// The machine generation: which calls are installed (Q32), and a few old answers (D15).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
+pub enum Generation {
+    /// IBM z15.
+    Z15,
+    /// IBM z16.
+    #[default]
+    Z16,
+    /// IBM z17.
+    Z17,
+}
+
+/// The cipher under which pages are exported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum CipherProfile {
+    /// AES-256-GCM with a counter nonce.
+    #[default]
+    Gcm,
+    /// AES-256-XTS with an HMAC-SHA-256 integrity value.
+    Xts,
+}
+
+/// When an exported page gets a new counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum ChangeDetection {
+    /// Only when its content has changed since the last export (US11206128).
+    #[default]
+    Digest,
+    /// At every export.
+    Always,
+}
+
+/// The byte order of control blocks, translation tables and state descriptions in storage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum ByteOrder {
+    /// As on Z.
+    #[default]
+    Big,
+    /// That of the machine that runs the simulator, for host code compiled for it.
+    Native,
+}
+
+/// Everything that decides how a machine behaves. Two machines with equal configurations that are
+/// driven alike do the same, bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// Bytes of absolute storage: a multiple of 1 MiB, at most 16 TiB (D75).
+    pub storage: u64,
+    /// Host CPUs, 1 to 64.
+    pub cpus: u16,
+    /// Where all randomness comes from (D46).
+    pub seed: u64,
+    /// The machine generation.
+    pub generation: Generation,
+    /// The page cipher.
+    pub cipher: CipherProfile,
+    /// When an export counts up.
+    pub change_detection: ChangeDetection,
+    /// Feature "misc" (feature word bit 0); `None` takes it from the generation (D15).
+    pub feature_misc: Option<bool>,
+    /// Commands that are taken away from the preset (D14).
+    pub without: Vec<Command>,
+    /// Refuse image tweaks that do not rise (D50).
+    pub strict_tweaks: bool,
+    /// Byte order of the structures in storage.
+    pub byte_order: ByteOrder,
+    /// Seed and unique id of every new configuration, for known-answer tests only (D45).
+    pub fixed_page_keys: Option<([u8; 32], [u8; 16])>,
+}
+
+/// The most storage that a machine may have, bytes.
+pub const MAX_STORAGE: u64 = 16 << 40;
+/// The most host CPUs that a machine may have.
+pub const MAX_CPUS: u16 = 64;
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            storage: 4 << 30,
+            cpus: 2,
+            seed: 1,
+            generation: Generation::default(),
+            cipher: CipherProfile::default(),
+            change_detection: ChangeDetection::default(),
+            feature_misc: None,
+            without: Vec::new(),
+            strict_tweaks: false,
+            byte_order: ByteOrder::default(),
+            fixed_page_keys: None,
+        }
+    }
+}
+
+impl MachineConfig {
+    /// Whether feature "misc" is on.
+    #[must_use]
+    pub fn misc(&self) -> bool {
+        self.feature_misc.unwrap_or(self.generation != Generation::Z15)
+    }
+}
+
+/// A configuration that no machine can be built from.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Storage is zero, too large or not a multiple of 1 MiB.
+    #[error("storage of {0:#x} bytes: must be a multiple of 1 MiB, from 1 MiB to 16 TiB")]
+    Storage(u64),
+    /// Number of CPUs out of range.
+    #[error("{0} CPUs: must be 1 to {MAX_CPUS}")]
+    Cpus(u16),
+    /// The cipher profile is not built yet.
+    #[error("cipher profile {0:?} is not available")]
+    Cipher(CipherProfile),
+}

@@ -1,0 +1,5 @@
+//! The machine behind uvsim.
+
+pub mod address;
+pub mod config;
+pub mod uvc;

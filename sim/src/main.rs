@@ -1,0 +1,2 @@
+//! The `uvsim` program.
+fn main() {}
