@@ -44,6 +44,64 @@ pub enum ByteOrder {
     Native,
 }
 
+impl ByteOrder {
+    /// Reads a doubleword.
+    #[must_use]
+    #[inline(always)]
+    pub const fn u64(self, bytes: [u8; 8]) -> u64 {
+        match self {
+            Self::Big => u64::from_be_bytes(bytes),
+            Self::Native => u64::from_ne_bytes(bytes),
+        }
+    }
+
+    /// Writes a doubleword.
+    #[must_use]
+    #[inline(always)]
+    pub const fn u64_bytes(self, value: u64) -> [u8; 8] {
+        match self {
+            Self::Big => value.to_be_bytes(),
+            Self::Native => value.to_ne_bytes(),
+        }
+    }
+
+    /// Reads a word.
+    #[must_use]
+    pub const fn u32(self, bytes: [u8; 4]) -> u32 {
+        match self {
+            Self::Big => u32::from_be_bytes(bytes),
+            Self::Native => u32::from_ne_bytes(bytes),
+        }
+    }
+
+    /// Reads a halfword.
+    #[must_use]
+    pub const fn u16(self, bytes: [u8; 2]) -> u16 {
+        match self {
+            Self::Big => u16::from_be_bytes(bytes),
+            Self::Native => u16::from_ne_bytes(bytes),
+        }
+    }
+
+    /// Writes a word.
+    #[must_use]
+    pub const fn u32_bytes(self, value: u32) -> [u8; 4] {
+        match self {
+            Self::Big => value.to_be_bytes(),
+            Self::Native => value.to_ne_bytes(),
+        }
+    }
+
+    /// Writes a halfword.
+    #[must_use]
+    pub const fn u16_bytes(self, value: u16) -> [u8; 2] {
+        match self {
+            Self::Big => value.to_be_bytes(),
+            Self::Native => value.to_ne_bytes(),
+        }
+    }
+}
+
 /// Everything that decides how a machine behaves. Two machines with equal configurations that are
 /// driven alike do the same, bit for bit.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,4 +2,5 @@
 
 pub mod address;
 pub mod config;
+pub mod storage;
 pub mod uvc;

@@ -1,0 +1,16 @@
+//! Hardware: absolute storage, the zone-security table, address translation, interruptions.
+//! Nothing here knows of Ultravisor calls.
+
+pub(crate) mod arena;
+mod barrier;
+pub(crate) mod dat;
+mod directory;
+mod interruption;
+pub(crate) mod translation_buffer;
+mod zone;
+
+pub(crate) use arena::Storage;
+pub use dat::{Asce, TranslationFault};
+pub(crate) use directory::{Directory, Piece};
+pub use interruption::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption, Teid};
+pub use zone::{Domain, Donation, FrameState, Tag, Verdict, ZoneEntry, check};
