@@ -2,4 +2,6 @@
 
 pub mod address;
 pub mod config;
+pub mod crypto;
+pub mod seed;
 pub mod uvc;
