@@ -43,10 +43,10 @@ mod variant {
     use crate::crypto::position::{Counter, SealIndex};
 
     #[derive(Default)]
-    pub(in crate::crypto) struct NonceLedger;
+    pub(in crate::crypto) struct NonceLedger {}
 
     impl NonceLedger {
-        #[inline(always)]
+        #[inline]
         pub(in crate::crypto) fn record(&self, _: SealIndex, _: Counter, _: &[u8; PAGE_BYTES]) {}
     }
 }
