@@ -147,6 +147,29 @@ impl Storage {
         Some(FrameLock { storage: self, chunk, index, frame, before, quiet: false })
     }
 
+    /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
+    /// the lock of this frame and has called [`Storage::drain_all`] if it changes the frame.
+    pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
+        let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
+        let locked = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
+        assert!(locked.is_locked(), "{frame:?} is not locked");
+        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: true }
+    }
+
+    /// Waits until every access that has begun by now is over.
+    pub(crate) fn drain_all(&self) {
+        if !self.concurrent.load(Ordering::SeqCst) {
+            return;
+        }
+        barrier::heavy();
+        for slot in &self.in_flight {
+            let seen = slot.0.load(Ordering::Acquire);
+            while seen != 0 && slot.0.load(Ordering::Acquire) == seen {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
     /// Copies `bytes.len()` bytes out, without any check of access.
     pub(crate) fn load(&self, address: AbsoluteAddress, bytes: &mut [u8]) -> Result<(), OutsideStorage> {
         if !self.contains(address, bytes.len() as u64) {
@@ -206,8 +229,17 @@ impl Storage {
 
     /// The chunks that exist, rising.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (FrameNumber, &Chunk)> {
-        self.chunks.indices().into_iter().filter_map(|index| {
-            self.chunks.find(index).map(|chunk| (FrameNumber((index * FRAMES) as u64), chunk))
+        self.chunks
+            .indices()
+            .into_iter()
+            .filter_map(|index| self.chunks.find(index).map(|chunk| (FrameNumber((index * FRAMES) as u64), chunk)))
+    }
+
+    /// Every frame of a chunk that exists, rising.
+    pub(crate) fn frames_in_use(&self) -> impl Iterator<Item = FrameNumber> {
+        self.chunks.indices().into_iter().flat_map(|index| {
+            let first = (index * FRAMES) as u64;
+            (first..first + FRAMES as u64).map(FrameNumber)
         })
     }
 
@@ -364,6 +396,11 @@ impl FrameLock<'_> {
             self.quiesce();
         }
         self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
+    }
+
+    /// Sets the lock down without giving it up: [`Storage::resume`] takes it up again.
+    pub(crate) fn suspend(self) {
+        core::mem::forget(self);
     }
 
     /// Gives the frame a new state, voids translations to it if the entry changed, and unlocks it.

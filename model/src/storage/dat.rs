@@ -152,12 +152,7 @@ impl Level {
 /// protection is not an error here, since it depends on the access.
 pub(crate) fn walk(storage: &Storage, asce: Asce, address: VirtualAddress) -> Result<Translation, TranslationFault> {
     if asce.is_real_space() {
-        return Ok(Translation {
-            address: address.0,
-            leaf: AbsoluteAddress(u64::MAX),
-            protected: false,
-            large: false,
-        });
+        return Ok(Translation { address: address.0, leaf: AbsoluteAddress(u64::MAX), protected: false, large: false });
     }
     let mut level = asce.top();
     if level != Level::RegionFirst && address.0 >> (level.shift() + 11) != 0 {

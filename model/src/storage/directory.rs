@@ -32,11 +32,6 @@ impl<T: Sync> Directory<T> {
         Self { slots, pieces: Mutex::new(Vec::new()) }
     }
 
-    /// Number of slots.
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// The piece at `index`, if it exists.
     #[inline(always)]
     pub(crate) fn find(&self, index: usize) -> Option<&T> {

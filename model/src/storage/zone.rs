@@ -150,6 +150,15 @@ impl ZoneEntry {
         Self(self.0 | LOCK)
     }
 
+    /// The entry as a number, for digests.
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn unlocked(self) -> Self {
+        Self(self.0 & !LOCK)
+    }
+
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

@@ -7,7 +7,7 @@ mod block;
 mod code;
 mod command;
 
-pub use block::{Block, BlockHeader, general_checks};
+pub use block::{Block, BlockHeader, InstalledCalls, general_checks};
 pub use code::{ConditionCode, Refusal, Response};
 pub use command::{Command, Field, HandleKind, Issuer, Length, Row};
 

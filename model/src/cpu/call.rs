@@ -1,0 +1,167 @@
+//! ULTRAVISOR CALL on a host CPU.
+
+use super::host::HostCpu;
+use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
+use crate::event::Event;
+use crate::firmware::{Call, CallResult, HomeSpace, Stop};
+use crate::storage::{AccessKind, ProgramCode, ProgramInterruption};
+use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
+
+/// The operands of the instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Uvc {
+    /// Contents of R1: ignored (D3).
+    pub r1: u64,
+    /// Contents of R2: address of the control block.
+    pub r2: u64,
+    /// Third operand field; must be zero.
+    pub m3: u8,
+    /// Fourth operand field; must be zero.
+    pub m4: u8,
+}
+
+impl Uvc {
+    /// The instruction as every known caller issues it.
+    #[must_use]
+    pub const fn at(block: VirtualAddress) -> Self {
+        Self { r1: 0, r2: block.0, m3: 0, m4: 0 }
+    }
+
+    /// Immediate fields and alignment of the block.
+    pub(super) fn check_form(self) -> Result<(), ProgramInterruption> {
+        if self.m3 != 0 || self.m4 != 0 || !self.r2.is_multiple_of(8) {
+            return Err(ProgramInterruption::new(ProgramCode::Specification));
+        }
+        Ok(())
+    }
+}
+
+/// Condition code, rc, rrc and rule of a finished call.
+pub(super) struct Answer {
+    pub(super) cc: ConditionCode,
+    pub(super) rc: u16,
+    pub(super) rrc: u16,
+    pub(super) rule: &'static str,
+    /// The outputs of the block count (D3).
+    pub(super) outputs: bool,
+}
+
+impl Answer {
+    pub(super) fn of(result: CallResult) -> Self {
+        let other = |refusal: Refusal, outputs| Self {
+            cc: ConditionCode::Other,
+            rc: refusal.rc,
+            rrc: refusal.rrc,
+            rule: refusal.rule,
+            outputs,
+        };
+        let again = |cc| Self { cc, rc: 0, rrc: 0, rule: "Q19", outputs: false };
+        match result {
+            Ok(rule) => Self { cc: ConditionCode::Done, rc: Response::EXECUTED, rrc: 0, rule, outputs: true },
+            Err(Stop::Refused(refusal)) => other(refusal, false),
+            Err(Stop::Remark(remark)) => other(remark, true),
+            Err(Stop::Busy) => again(ConditionCode::Busy),
+            Err(Stop::Partial) => again(ConditionCode::Partial),
+        }
+    }
+
+    /// rc and rrc as they are stored; nothing is with condition codes 2 and 3 (D3).
+    pub(super) fn codes(&self, order: crate::config::ByteOrder) -> Option<[u8; 4]> {
+        if matches!(self.cc, ConditionCode::Busy | ConditionCode::Partial) {
+            return None;
+        }
+        let (rc, rrc) = (order.u16_bytes(self.rc), order.u16_bytes(self.rrc));
+        Some([rc[0], rc[1], rrc[0], rrc[1]])
+    }
+}
+
+impl HostCpu<'_> {
+    /// Executes ULTRAVISOR CALL. The block lies in home space, or in real storage while translation is off.
+    ///
+    /// Order (D2): privilege, immediate fields, alignment, access to the header; then rc 0x0002, 0x0003,
+    /// 0x0005; access to the whole block; handles; the command.
+    ///
+    /// # Errors
+    /// A program interruption: no command has run and storage is as it was.
+    pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, ProgramInterruption> {
+        self.check_privilege()?;
+        instruction.check_form()?;
+        let address = VirtualAddress(instruction.r2);
+        let order = self.storage().order();
+        let mut header = [0; HEADER_LENGTH];
+        self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
+        let header = BlockHeader::parse(header, order);
+        let firmware = &self.machine.firmware;
+        let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
+        let mut block = Block::new(header.length, order);
+        let answer = match checked {
+            Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
+            Ok(command) => {
+                self.probe(address, u64::from(header.length), AccessKind::Store)?;
+                self.load(address, block.kept_mut())?;
+                let frames = self.block_frames(address, block.kept().len() as u64)?;
+                let storage = self.storage();
+                let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
+                Answer::of(firmware.host_call(command, &mut call))
+            }
+        };
+        self.finish(address, header.command, &block, &answer)?;
+        Ok(answer.cc)
+    }
+
+    fn block_frames(&mut self, address: VirtualAddress, len: u64) -> Result<[FrameNumber; 2], ProgramInterruption> {
+        let last = VirtualAddress(address.0.wrapping_add(len.saturating_sub(1)));
+        let first = self.frame_behind(address, AccessKind::Store)?;
+        let second = if last.page() == address.page() { first } else { self.frame_behind(last, AccessKind::Store)? };
+        Ok([first, second])
+    }
+
+    /// Stores outputs, then rc and rrc. No command makes its own block inaccessible (D5).
+    fn finish(
+        &mut self,
+        address: VirtualAddress,
+        command: u16,
+        block: &Block,
+        answer: &Answer,
+    ) -> Result<(), ProgramInterruption> {
+        let (offset, bytes) = block.output();
+        if answer.outputs && !bytes.is_empty() {
+            self.store(VirtualAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
+        }
+        if let Some(codes) = answer.codes(self.storage().order()) {
+            self.store(VirtualAddress(address.0.wrapping_add(4)), &codes)?;
+        }
+        let (cpu, &Answer { cc, rc, rrc, rule, .. }) = (self.number, answer);
+        let events = self.machine.firmware.events();
+        events.emit(|| Event::Call { issuer: Issuer::Host, cpu, command, cc, rc, rrc, rule });
+        Ok(())
+    }
+}
+
+impl HomeSpace for HostCpu<'_> {
+    fn frame(&mut self, address: VirtualAddress) -> Result<FrameNumber, Refusal> {
+        let registers = self.registers();
+        if registers.translation && registers.home.is_real_space() {
+            return Err(Refusal::new(Response::REAL_SPACE_ASCE, "D11"));
+        }
+        match self.frame_behind(address, AccessKind::Store) {
+            Ok(frame) => Ok(frame),
+            Err(interruption) if interruption.code == ProgramCode::Addressing => {
+                Err(Refusal::new(Response::OPERAND_ADDRESS, "D11"))
+            }
+            Err(_) => Err(Refusal::new(Response::OPERAND_TRANSLATION, "D11")),
+        }
+    }
+
+    fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
+        self.load(address, bytes).is_ok()
+    }
+
+    fn prefix(&self) -> AbsoluteAddress {
+        AbsoluteAddress(self.registers().prefix)
+    }
+
+    fn others_operate(&self) -> bool {
+        self.machine.others_operate()
+    }
+}

@@ -1,0 +1,494 @@
+//! A host CPU: loads, stores and purges. Ultravisor calls are in `call.rs`, SIE in `guest.rs`.
+
+use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
+use crate::machine::Machine;
+use crate::storage::arena::{Access, RequestorNumber};
+use crate::storage::dat::{self, Level};
+use crate::storage::translation_buffer::{Purge, TranslationBuffer};
+use crate::storage::{
+    AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
+    check,
+};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::Mutex;
+
+/// What of a CPU outlives its operation: the translation buffer, the registers, purges asked for by others.
+#[derive(Debug)]
+pub(crate) struct CpuSlot {
+    pub(crate) state: Mutex<Option<Box<CpuState>>>,
+    purge_pending: AtomicBool,
+    purges: Mutex<Vec<Purge>>,
+}
+
+/// State that only the CPU itself touches while it operates.
+#[derive(Debug)]
+pub(crate) struct CpuState {
+    pub(crate) registers: Registers,
+    buffer: TranslationBuffer,
+}
+
+/// Registers of a host CPU, as far as the model needs them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Registers {
+    /// PSW bit 15: privileged instructions are refused.
+    pub problem_state: bool,
+    /// PSW bit 5: addresses are translated, in home space.
+    pub translation: bool,
+    /// Control register 1: in SIE the space of the guest.
+    pub primary: Asce,
+    /// Control register 13: the host's own space.
+    pub home: Asce,
+    /// Prefix register; its low 13 bits are zero.
+    pub prefix: u64,
+}
+
+impl CpuSlot {
+    pub(crate) fn new() -> Self {
+        let registers =
+            Registers { problem_state: false, translation: false, primary: Asce(0), home: Asce(0), prefix: 0 };
+        let state = CpuState { registers, buffer: TranslationBuffer::new() };
+        Self {
+            state: Mutex::new(Some(Box::new(state))),
+            purge_pending: AtomicBool::new(false),
+            purges: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn ask(&self, purge: Purge) {
+        self.purges.lock().push(purge);
+        self.purge_pending.store(true, Ordering::Release);
+    }
+}
+
+/// An operating host CPU. It operates until it is dropped; then it stops, and keeps its registers and its
+/// translation buffer.
+///
+/// It belongs to one thread: other threads operate other CPUs of the same machine.
+#[derive(Debug)]
+pub struct HostCpu<'m> {
+    pub(crate) machine: &'m Machine,
+    pub(crate) number: u16,
+    slot: &'m CpuSlot,
+    state: Option<Box<CpuState>>,
+    one_thread: PhantomData<*const ()>,
+}
+
+impl<'m> HostCpu<'m> {
+    pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: Box<CpuState>) -> Self {
+        Self { machine, number, slot, state: Some(state), one_thread: PhantomData }
+    }
+
+    /// Number of the CPU.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The machine that it belongs to.
+    #[must_use]
+    pub fn machine(&self) -> &'m Machine {
+        self.machine
+    }
+
+    /// The registers.
+    #[must_use]
+    pub fn registers(&self) -> Registers {
+        self.state().registers
+    }
+
+    /// Enters or leaves problem state.
+    pub fn set_problem_state(&mut self, on: bool) {
+        self.state_mut().registers.problem_state = on;
+    }
+
+    /// Switches translation in home space on or off.
+    pub fn set_translation(&mut self, on: bool) {
+        self.state_mut().registers.translation = on;
+    }
+
+    /// Loads control register 1. Purges nothing: translations of another space do not match.
+    pub fn set_primary(&mut self, asce: Asce) {
+        self.state_mut().registers.primary = asce;
+    }
+
+    /// Loads control register 13.
+    pub fn set_home(&mut self, asce: Asce) {
+        self.state_mut().registers.home = asce;
+    }
+
+    /// SET PREFIX. The low 13 bits are ignored; the translation buffer of this CPU is purged.
+    ///
+    /// # Errors
+    /// Addressing, when the prefix area does not lie in storage.
+    pub fn set_prefix(&mut self, prefix: u64) -> Result<(), ProgramInterruption> {
+        let prefix = prefix & !0x1fff;
+        if !self.storage().contains(AbsoluteAddress(prefix), 0x2000) {
+            return Err(ProgramInterruption::new(ProgramCode::Addressing));
+        }
+        let state = self.state_mut();
+        state.registers.prefix = prefix;
+        state.buffer.purge(Purge::All);
+        Ok(())
+    }
+
+    /// Loads bytes at a home-space virtual address, or a real one while translation is off.
+    ///
+    /// # Errors
+    /// The interruption of the first page that refuses (T2–T9). Nothing has been loaded then.
+    #[inline]
+    pub fn load(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
+        self.load_as(address, bytes, AccessKind::Fetch)
+    }
+
+    /// Stores bytes at a home-space virtual address, or a real one while translation is off.
+    ///
+    /// # Errors
+    /// The interruption of the first page that refuses (T2–T9). Nothing has been stored then.
+    #[inline]
+    pub fn store(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset {
+            self.access(address, AccessKind::Store)?.store(offset, bytes);
+            return Ok(());
+        }
+        self.probe(address, bytes.len() as u64, AccessKind::Store)?;
+        let mut at = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = (at.0 % PAGE_SIZE) as usize;
+            let (part, tail) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
+            self.access(at, AccessKind::Store)?.store(offset, part);
+            at = VirtualAddress(at.0.wrapping_add(part.len() as u64));
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Fetches an instruction: as a load, but a secure-storage access does not tell its address (T4).
+    ///
+    /// # Errors
+    /// As [`HostCpu::load`].
+    pub fn fetch_instruction(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
+        self.load_as(address, bytes, AccessKind::Instruction)
+    }
+
+    /// Loads a doubleword in the machine's byte order.
+    ///
+    /// # Errors
+    /// As [`HostCpu::load`].
+    pub fn load_u64(&mut self, address: VirtualAddress) -> Result<u64, ProgramInterruption> {
+        let mut bytes = [0; 8];
+        self.load(address, &mut bytes)?;
+        Ok(self.storage().order().u64(bytes))
+    }
+
+    /// Stores a doubleword in the machine's byte order.
+    ///
+    /// # Errors
+    /// As [`HostCpu::store`].
+    pub fn store_u64(&mut self, address: VirtualAddress, value: u64) -> Result<(), ProgramInterruption> {
+        let bytes = self.storage().order().u64_bytes(value);
+        self.store(address, &bytes)
+    }
+
+    /// LOAD REAL ADDRESS in home space: what the tables say now, through the translation buffer, without
+    /// an access.
+    ///
+    /// # Errors
+    /// The translation exception.
+    pub fn translate(&mut self, address: VirtualAddress) -> Result<AbsoluteAddress, ProgramInterruption> {
+        let frame = self.frame_behind(address, AccessKind::Fetch)?;
+        Ok(AbsoluteAddress(frame.address().0 + address.0 % PAGE_SIZE))
+    }
+
+    /// INVALIDATE PAGE TABLE ENTRY: sets the invalid bit of the entry that the page index of `address`
+    /// selects in the table at `table`, and removes what was formed through it on all CPUs.
+    ///
+    /// # Errors
+    /// Privileged operation, addressing, or a secure-storage access to the table.
+    pub fn ipte(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
+        let entry = AbsoluteAddress((table.0 & !0x7ff) + Level::Page.index(address) * 8);
+        self.invalidate(entry, 0x400)?;
+        self.purge_everywhere(Purge::Leaf(entry));
+        Ok(())
+    }
+
+    /// INVALIDATE DAT TABLE ENTRY for one segment-table entry: sets its invalid bit and removes what lies
+    /// under its index, on all CPUs.
+    ///
+    /// # Errors
+    /// As [`HostCpu::ipte`].
+    pub fn idte_segment(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
+        self.idte(table, address, Level::Segment)
+    }
+
+    /// INVALIDATE DAT TABLE ENTRY for one region-third-table entry; as [`HostCpu::idte_segment`].
+    ///
+    /// # Errors
+    /// As [`HostCpu::ipte`].
+    pub fn idte_region(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
+        self.idte(table, address, Level::RegionThird)
+    }
+
+    /// INVALIDATE DAT TABLE ENTRY by ASCE: removes everything formed under it, on all CPUs.
+    ///
+    /// # Errors
+    /// Privileged operation.
+    pub fn idte_space(&mut self, asce: Asce) -> Result<(), ProgramInterruption> {
+        self.check_privilege()?;
+        self.purge_everywhere(Purge::Space(asce));
+        Ok(())
+    }
+
+    /// PURGE TLB: removes everything on this CPU.
+    ///
+    /// # Errors
+    /// Privileged operation.
+    pub fn ptlb(&mut self) -> Result<(), ProgramInterruption> {
+        self.check_privilege()?;
+        self.state_mut().buffer.purge(Purge::All);
+        Ok(())
+    }
+
+    fn idte(
+        &mut self,
+        table: AbsoluteAddress,
+        address: VirtualAddress,
+        level: Level,
+    ) -> Result<(), ProgramInterruption> {
+        let entry = AbsoluteAddress((table.0 & !0xfff) + level.index(address) * 8);
+        self.invalidate(entry, 0x20)?;
+        self.purge_everywhere(Purge::Index(level, level.index(address)));
+        Ok(())
+    }
+
+    /// Sets a bit of a table entry, as a store to real storage does.
+    fn invalidate(&mut self, entry: AbsoluteAddress, bit: u64) -> Result<(), ProgramInterruption> {
+        self.check_privilege()?;
+        let storage = self.storage();
+        if !storage.contains(entry, 8) {
+            return Err(ProgramInterruption::new(ProgramCode::Addressing));
+        }
+        let access = storage.begin(self.requestor(), entry.frame());
+        if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
+            return Err(self.secure_storage_access(entry.0, AccessKind::Store, AddressSpace::Home));
+        }
+        let mut bytes = [0; 8];
+        access.load(entry.offset(), &mut bytes);
+        let value = storage.order().u64(bytes) | bit;
+        access.store(entry.offset(), &storage.order().u64_bytes(value));
+        Ok(())
+    }
+
+    fn purge_everywhere(&mut self, purge: Purge) {
+        self.state_mut().buffer.purge(purge);
+        self.machine.ask_others_to_purge(self.number, purge);
+    }
+
+    pub(crate) fn purge_own(&mut self, purge: Purge) {
+        self.state_mut().buffer.purge(purge);
+    }
+
+    pub(crate) fn check_privilege(&self) -> Result<(), ProgramInterruption> {
+        if self.state().registers.problem_state {
+            return Err(ProgramInterruption::new(ProgramCode::PrivilegedOperation));
+        }
+        Ok(())
+    }
+
+    fn load_as(
+        &mut self,
+        address: VirtualAddress,
+        bytes: &mut [u8],
+        kind: AccessKind,
+    ) -> Result<(), ProgramInterruption> {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset {
+            self.access(address, kind)?.load(offset, bytes);
+            return Ok(());
+        }
+        self.probe(address, bytes.len() as u64, kind)?;
+        let mut at = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = (at.0 % PAGE_SIZE) as usize;
+            let len = rest.len().min(PAGE_SIZE as usize - offset);
+            let (part, tail) = rest.split_at_mut(len);
+            self.access(at, kind)?.load(offset, part);
+            at = VirtualAddress(at.0.wrapping_add(len as u64));
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Checks access to every page of a stretch without touching a byte.
+    pub(crate) fn probe(
+        &mut self,
+        address: VirtualAddress,
+        len: u64,
+        kind: AccessKind,
+    ) -> Result<(), ProgramInterruption> {
+        let mut covered = 0;
+        while covered < len {
+            let at = VirtualAddress(address.0.wrapping_add(covered));
+            drop(self.access(at, kind)?);
+            covered += PAGE_SIZE - at.0 % PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// Translation and zone check of one page; what comes back is an access in progress.
+    #[inline(always)]
+    pub(crate) fn access(
+        &mut self,
+        address: VirtualAddress,
+        kind: AccessKind,
+    ) -> Result<Access<'m>, ProgramInterruption> {
+        let frame = self.frame_behind(address, kind)?;
+        let access = self.storage().begin(self.requestor(), frame);
+        if access.zone().is_secure() {
+            return Err(self.secure_storage_access(address.0, kind, AddressSpace::Home));
+        }
+        Ok(access)
+    }
+
+    #[inline(always)]
+    pub(crate) fn frame_behind(
+        &mut self,
+        address: VirtualAddress,
+        kind: AccessKind,
+    ) -> Result<FrameNumber, ProgramInterruption> {
+        let registers = self.state().registers;
+        if registers.translation {
+            let entry = self.translate_in(registers.home, address, kind, AddressSpace::Home, true)?;
+            return Ok(entry.frame);
+        }
+        let absolute = dat::apply_prefix(address.0, registers.prefix);
+        if !self.storage().contains(absolute, 1) {
+            return Err(ProgramInterruption::new(ProgramCode::Addressing));
+        }
+        Ok(absolute.frame())
+    }
+
+    /// Translates through the buffer, forming an entry if there is none.
+    #[inline(always)]
+    pub(crate) fn translate_in(
+        &mut self,
+        asce: Asce,
+        address: VirtualAddress,
+        kind: AccessKind,
+        space: AddressSpace,
+        prefixing: bool,
+    ) -> Result<Located, ProgramInterruption> {
+        if self.slot.purge_pending.load(Ordering::Acquire) {
+            self.purge_as_asked();
+        }
+        let storage = self.storage();
+        let located = match self.state().buffer.find(storage, asce, address) {
+            Some(entry) => Located { frame: entry.frame(), protected: entry.protected, large: entry.large },
+            None => self.form(asce, address, kind, space, prefixing)?,
+        };
+        if located.protected && kind == AccessKind::Store {
+            return Err(Self::protection(address, space));
+        }
+        Ok(located)
+    }
+
+    #[cold]
+    fn protection(address: VirtualAddress, space: AddressSpace) -> ProgramInterruption {
+        let teid = Teid::new(address.0, AccessKind::Store, space).with_bit_61();
+        ProgramInterruption { code: ProgramCode::Protection, teid }
+    }
+
+    #[inline(never)]
+    fn form(
+        &mut self,
+        asce: Asce,
+        address: VirtualAddress,
+        kind: AccessKind,
+        space: AddressSpace,
+        prefixing: bool,
+    ) -> Result<Located, ProgramInterruption> {
+        let storage = self.storage();
+        let found = match dat::walk(storage, asce, address) {
+            Ok(found) => found,
+            Err(TranslationFault::SecureTable(table)) => {
+                return Err(self.secure_storage_access(table.0, AccessKind::Fetch, space));
+            }
+            Err(TranslationFault::Exception(code)) => {
+                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, space) };
+                return Err(ProgramInterruption { code, teid });
+            }
+        };
+        let prefix = if prefixing { self.state().registers.prefix } else { 0 };
+        let absolute = dat::apply_prefix(found.address, prefix);
+        if !storage.contains(absolute, 1) {
+            return Err(ProgramInterruption::new(ProgramCode::Addressing));
+        }
+        let frame = absolute.frame();
+        self.state_mut().buffer.insert(storage, asce, address, &found, frame);
+        Ok(Located { frame, protected: found.protected, large: found.large })
+    }
+
+    #[cold]
+    fn purge_as_asked(&mut self) {
+        self.slot.purge_pending.store(false, Ordering::Relaxed);
+        let purges = core::mem::take(&mut *self.slot.purges.lock());
+        for purge in purges {
+            self.state_mut().buffer.purge(purge);
+        }
+    }
+
+    /// 0x3d. Bit 61 says that the address is right, where the machine can say so (D15, D19).
+    #[cold]
+    pub(crate) fn secure_storage_access(
+        &self,
+        address: u64,
+        kind: AccessKind,
+        space: AddressSpace,
+    ) -> ProgramInterruption {
+        let teid = match kind {
+            AccessKind::Instruction => Teid::new(0, kind, space),
+            _ if self.machine.firmware.misc() => Teid::new(address, kind, space).with_bit_61(),
+            _ => Teid::new(address, kind, space),
+        };
+        ProgramInterruption { code: ProgramCode::SecureStorageAccess, teid }
+    }
+
+    #[inline(always)]
+    pub(crate) fn storage(&self) -> &'m Storage {
+        &self.machine.storage
+    }
+
+    #[inline(always)]
+    pub(crate) fn requestor(&self) -> RequestorNumber {
+        RequestorNumber(self.number)
+    }
+
+    #[inline(always)]
+    fn state(&self) -> &CpuState {
+        // Taken only by `drop`.
+        self.state.as_deref().expect("an operating CPU has its state")
+    }
+
+    #[inline(always)]
+    fn state_mut(&mut self) -> &mut CpuState {
+        self.state.as_deref_mut().expect("an operating CPU has its state")
+    }
+}
+
+/// A translated page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    pub(crate) frame: FrameNumber,
+    pub(crate) protected: bool,
+    pub(crate) large: bool,
+}
+
+impl Drop for HostCpu<'_> {
+    fn drop(&mut self) {
+        *self.slot.state.lock() = self.state.take();
+        self.machine.stopped();
+    }
+}

@@ -1,0 +1,14 @@
+//! Issuers: who accesses storage and who issues Ultravisor calls.
+//!
+//! A client drives a machine only through these: load, store, purge, UVC, SIE, and channel I/O.
+
+mod call;
+mod channel;
+mod guest;
+mod host;
+
+pub use call::Uvc;
+pub use channel::{Channel, ChannelRefusal};
+pub use guest::{GuestCpu, GuestEvent, Interception, SieExit, ValidityReason};
+pub(crate) use host::CpuSlot;
+pub use host::{HostCpu, Registers};

@@ -1,0 +1,206 @@
+//! Handles and what lies behind them.
+//!
+//! A handle is 64 random bits, drawn when an object is committed. No two handles that were ever issued
+//! differ in one bit or by one, and none is issued twice, not even after a machine reset (D20).
+
+use super::{Configuration, SecureCpu};
+use crate::seed::{Purpose, Seed, SeedStream};
+use crate::storage::{Asce, Domain};
+use crate::uvc::{Refusal, Response};
+use parking_lot::RwLock;
+use slab::Slab;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+pub(super) const INVALID_CONFIGURATION: Refusal = Refusal::new(Response::INVALID_CONFIGURATION_HANDLE, "D2");
+pub(super) const INVALID_CPU: Refusal = Refusal::new(Response::INVALID_CPU_HANDLE, "D2");
+
+/// All configurations and CPUs of a machine.
+pub(crate) struct Objects {
+    tables: RwLock<Tables>,
+}
+
+struct Tables {
+    /// By domain. A dead configuration stays until no frame names it (I-06).
+    configurations: Slab<Arc<Configuration>>,
+    cpus: Slab<Arc<SecureCpu>>,
+    handles: HashMap<u64, Behind>,
+    issued: HashSet<u64>,
+    handle_stream: SeedStream,
+    configuration_stream: SeedStream,
+}
+
+#[derive(Clone, Copy)]
+enum Behind {
+    Configuration(usize),
+    Cpu(usize),
+}
+
+/// Random material of a new configuration.
+pub(super) struct ConfigurationSecrets {
+    pub(super) seed: zeroize::Zeroizing<[u8; 32]>,
+    pub(super) uid: [u8; 16],
+}
+
+impl Objects {
+    pub(super) fn new(seed: Seed) -> Self {
+        Self {
+            tables: RwLock::new(Tables {
+                configurations: Slab::new(),
+                cpus: Slab::new(),
+                handles: HashMap::new(),
+                issued: HashSet::new(),
+                handle_stream: seed.stream(Purpose::Handles),
+                configuration_stream: seed.stream(Purpose::Configurations),
+            }),
+        }
+    }
+
+    /// The live configuration behind a handle.
+    pub(crate) fn configuration(&self, handle: u64) -> Option<Arc<Configuration>> {
+        let tables = self.tables.read();
+        match tables.handles.get(&handle)? {
+            Behind::Configuration(key) => tables.configurations.get(*key).cloned(),
+            Behind::Cpu(_) => None,
+        }
+    }
+
+    /// The CPU behind a handle.
+    pub(crate) fn cpu(&self, handle: u64) -> Option<Arc<SecureCpu>> {
+        let tables = self.tables.read();
+        match tables.handles.get(&handle)? {
+            Behind::Cpu(key) => tables.cpus.get(*key).cloned(),
+            Behind::Configuration(_) => None,
+        }
+    }
+
+    /// The configuration that a zone entry names, dead or alive.
+    pub(crate) fn domain(&self, domain: Domain) -> Option<Arc<Configuration>> {
+        self.tables.read().configurations.get(domain.0 as usize).cloned()
+    }
+
+    /// Whether a live configuration has this table origin.
+    pub(super) fn asce_in_use(&self, asce: Asce) -> bool {
+        self.tables.read().asce_in_use(asce)
+    }
+
+    /// Whether no further configuration fits (0x10f).
+    pub(super) fn is_full(&self) -> bool {
+        self.tables.read().configurations.len() as u64 >= u64::from(Domain::MAX)
+    }
+
+    /// Draws keys, domain and handle for a configuration and registers what `make` builds of them.
+    /// `None` if another call has taken the ASCE or the last domain in the meantime.
+    pub(super) fn add_configuration(
+        &self,
+        asce: Asce,
+        fixed: Option<([u8; 32], [u8; 16])>,
+        make: impl FnOnce(u64, Domain, &ConfigurationSecrets) -> Configuration,
+    ) -> Option<Arc<Configuration>> {
+        let mut tables = self.tables.write();
+        if tables.asce_in_use(asce) {
+            return None;
+        }
+        let key = tables.configurations.vacant_key();
+        let domain = Domain(u32::try_from(key).ok().filter(|&key| key < Domain::MAX)?);
+        let secrets = tables.draw_secrets(fixed);
+        let handle = tables.draw_handle();
+        let configuration = Arc::new(make(handle, domain, &secrets));
+        tables.configurations.insert(configuration.clone());
+        tables.handles.insert(handle, Behind::Configuration(key));
+        Some(configuration)
+    }
+
+    /// Draws a handle for a CPU and registers what `make` builds of it.
+    pub(super) fn add_cpu(&self, make: impl FnOnce(u64) -> SecureCpu) -> Arc<SecureCpu> {
+        let mut tables = self.tables.write();
+        let handle = tables.draw_handle();
+        let cpu = Arc::new(make(handle));
+        let key = tables.cpus.insert(cpu.clone());
+        tables.handles.insert(handle, Behind::Cpu(key));
+        cpu
+    }
+
+    /// Forgets a handle; a configuration keeps its domain while frames name it.
+    pub(super) fn remove(&self, handle: u64) {
+        let mut tables = self.tables.write();
+        if let Some(Behind::Cpu(key)) = tables.handles.remove(&handle)
+            && tables.cpus.contains(key)
+        {
+            tables.cpus.remove(key);
+        }
+    }
+
+    /// Gives the domain of a dead configuration free once no frame names it.
+    pub(super) fn retire(&self, configuration: &Configuration) {
+        if configuration.is_gone() && configuration.frames() == 0 {
+            let mut tables = self.tables.write();
+            let key = configuration.domain.0 as usize;
+            let same = tables.configurations.get(key).is_some_and(|found| found.handle == configuration.handle);
+            if same {
+                tables.configurations.remove(key);
+            }
+        }
+    }
+
+    /// Forgets everything but which handles were issued.
+    pub(super) fn clear(&self) {
+        let mut tables = self.tables.write();
+        tables.configurations.clear();
+        tables.cpus.clear();
+        tables.handles.clear();
+    }
+
+    /// All configurations by domain, the dead ones included.
+    pub(crate) fn configurations(&self) -> Vec<Arc<Configuration>> {
+        self.tables.read().configurations.iter().map(|(_, configuration)| configuration.clone()).collect()
+    }
+
+    /// All CPUs.
+    pub(crate) fn cpus(&self) -> Vec<Arc<SecureCpu>> {
+        self.tables.read().cpus.iter().map(|(_, cpu)| cpu.clone()).collect()
+    }
+}
+
+impl Tables {
+    fn asce_in_use(&self, asce: Asce) -> bool {
+        self.configurations.iter().any(|(_, other)| !other.is_gone() && other.asce.origin() == asce.origin())
+    }
+
+    fn draw_secrets(&mut self, fixed: Option<([u8; 32], [u8; 16])>) -> ConfigurationSecrets {
+        let mut secrets = ConfigurationSecrets { seed: zeroize::Zeroizing::new([0; 32]), uid: [0; 16] };
+        if let Some((seed, uid)) = fixed {
+            *secrets.seed = seed;
+            secrets.uid = uid;
+            return secrets;
+        }
+        self.configuration_stream.fill(secrets.seed.as_mut_slice());
+        while secrets.uid == [0; 16] {
+            self.configuration_stream.fill(&mut secrets.uid);
+        }
+        secrets
+    }
+
+    fn draw_handle(&mut self) -> u64 {
+        loop {
+            let handle = self.handle_stream.next_u64();
+            let near = |other: &u64| self.issued.contains(other);
+            let taken = handle == 0
+                || near(&handle)
+                || near(&handle.wrapping_add(1))
+                || near(&handle.wrapping_sub(1))
+                || (0..64).any(|bit| near(&(handle ^ 1 << bit)));
+            if !taken {
+                self.issued.insert(handle);
+                return handle;
+            }
+        }
+    }
+}
+
+impl core::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let tables = self.tables.read();
+        write!(f, "Objects({} configurations, {} CPUs)", tables.configurations.len(), tables.cpus.len())
+    }
+}

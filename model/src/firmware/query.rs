@@ -1,0 +1,129 @@
+//! QUI and QUERY_KEYS: what the Ultravisor tells of itself.
+
+use super::{CallResult, Stop, Ultravisor};
+use crate::config::{Generation, MachineConfig};
+use crate::storage::Domain;
+use crate::uvc::{Block, Command, InstalledCalls, QUI_FULL_LENGTH, Refusal, Response};
+
+/// Bytes to donate in INIT_UV: the figure of public boot logs.
+pub const UV_BASE_LENGTH: u64 = 98 << 20;
+/// Absolute-contiguous bytes per configuration (Q1).
+pub const CONFIGURATION_BASE_LENGTH: u64 = 0x1_0000;
+/// Fixed virtual-contiguous bytes per configuration (Q1).
+pub const CONFIGURATION_FIXED_LENGTH: u64 = 0x1_0000;
+/// Further virtual-contiguous bytes per MiB of guest storage (Q1, D16).
+pub const CONFIGURATION_LENGTH_PER_MEBIBYTE: u64 = 0x1000;
+/// Bytes per CPU, as in the public query sample of s390-tools.
+pub const CPU_STORAGE_LENGTH: u64 = 0x1000;
+/// Highest CPU number of a configuration.
+pub const MAX_CPU_NUMBER: u16 = 256;
+/// First address that no guest storage may reach.
+pub const MAX_GUEST_ADDRESS: u64 = 0x8000_0000_0000;
+
+const FEATURE_MISC: u64 = 1 << 63;
+/// Header flags that the machine knows a meaning for (D53).
+const HEADER_FLAGS: u64 = 0x3000_00e2;
+const HEADER_FLAGS_Z17: u64 = 0x3000_00f2;
+const HEADER_VERSION_1: u64 = 1 << 63;
+
+/// Commands of the z15 preset that this Ultravisor implements, beside the ones below (Q32, D14).
+const HOST_FROM_Z15: &[Command] = &[
+    Command::QueryUvInformation,
+    Command::InitUv,
+    Command::CreateSecConf,
+    Command::DestroySecConf,
+    Command::CreateSecCpu,
+    Command::DestroySecCpu,
+    Command::ConvToSecStor,
+    Command::ConvFromSecStor,
+    Command::SetSecConfParams,
+    Command::DestrSecStor,
+    Command::UnpackImg,
+    Command::VerifyImg,
+    Command::CpuSetState,
+    Command::SetUnsharedAll,
+    Command::PinPageShared,
+    Command::UnpinPageShared,
+];
+const HOST_FROM_Z16: &[Command] = &[Command::DestroySecConfFast];
+const GUEST_FROM_Z15: &[Command] =
+    &[Command::QueryUvInformation, Command::SetSharedAccess, Command::RemoveSharedAccess];
+const BOTH_FROM_Z17: &[Command] = &[Command::QueryKeys];
+
+/// The calls that a host and a guest of this machine find installed.
+pub(super) fn installed(config: &MachineConfig) -> (InstalledCalls, InstalledCalls) {
+    let collect = |lists: &[(Generation, &[Command])]| {
+        let mut calls = InstalledCalls::default();
+        for (since, list) in lists {
+            for &command in *list {
+                if config.generation >= *since && !config.without.contains(&command) {
+                    calls = calls.with(command);
+                }
+            }
+        }
+        calls
+    };
+    let host = [(Generation::Z15, HOST_FROM_Z15), (Generation::Z16, HOST_FROM_Z16), (Generation::Z17, BOTH_FROM_Z17)];
+    let guest = [(Generation::Z15, GUEST_FROM_Z15), (Generation::Z17, BOTH_FROM_Z17)];
+    (collect(&host), collect(&guest))
+}
+
+impl Ultravisor {
+    /// QUI. A guest sees its own calls and zeros for what concerns hosts only.
+    pub(super) fn query(&self, block: &mut Block, calls: &InstalledCalls, host: bool) -> CallResult {
+        block.set(0x10, &[0; (QUI_FULL_LENGTH - 0x10) as usize]);
+        for (offset, word) in (0x10..).step_by(8).zip(calls.0) {
+            block.set_u64(offset, word);
+        }
+        if host {
+            block.set_u64(0x40, UV_BASE_LENGTH);
+            block.set_u64(0x50, CONFIGURATION_BASE_LENGTH);
+            block.set_u64(0x58, CONFIGURATION_FIXED_LENGTH);
+            block.set_u64(0x60, CONFIGURATION_LENGTH_PER_MEBIBYTE);
+            block.set_u64(0x68, CPU_STORAGE_LENGTH);
+            block.set_u32(0x7c, Domain::MAX);
+            block.set_u64(0x80, MAX_GUEST_ADDRESS);
+            block.set_u16(0x9e, MAX_CPU_NUMBER);
+            block.set_u64(0xb0, HEADER_VERSION_1);
+            let z17 = self.settings.generation >= Generation::Z17;
+            block.set_u64(0xb8, if z17 { HEADER_FLAGS_Z17 } else { HEADER_FLAGS });
+        }
+        block.set_u64(0xa0, if self.settings.misc { FEATURE_MISC } else { 0 });
+        block.mark_output(0x10..QUI_FULL_LENGTH);
+        if block.length() < QUI_FULL_LENGTH {
+            return Err(Stop::Remark(Refusal::new(Response::MORE_DATA, "D14")));
+        }
+        Ok("D14")
+    }
+
+    /// QUERY_KEYS: no host key exists yet, so every slot is zero (D15).
+    pub(super) fn query_keys(block: &mut Block) -> CallResult {
+        block.set(0x20, &[0; 480]);
+        Ok("Q34")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uvc::Issuer;
+
+    #[test]
+    fn presets_follow_q32() {
+        let calls = |generation| installed(&MachineConfig { generation, ..MachineConfig::default() });
+        let (host, guest) = calls(Generation::Z15);
+        // Bits 0–7, 11–14, 17, 20–22: Q32 without the commands that are not implemented (D14).
+        assert_eq!(host.0, [0xff1e_4e00_0000_0000, 0, 0, 0]);
+        assert_eq!(guest.0, [0x80c0_0000_0000_0000, 0, 0, 0]);
+        let (host, _) = calls(Generation::Z16);
+        assert_eq!(host.0[0], 0xff1e_4f00_0000_0000);
+        let (host, guest) = calls(Generation::Z17);
+        assert!(host.contains(Command::QueryKeys) && guest.contains(Command::QueryKeys));
+        for (command, row) in Command::ALL.iter().map(|command| (command, command.row())) {
+            assert!(row.issuer != Issuer::Guest || !host.contains(*command));
+            assert!(row.issuer != Issuer::Host || !guest.contains(*command));
+        }
+        let without = MachineConfig { without: vec![Command::DestrSecStor], ..MachineConfig::default() };
+        assert!(!installed(&without).0.contains(Command::DestrSecStor));
+    }
+}

@@ -1,0 +1,261 @@
+//! A privileged look at the machine, without side effects: for tests, checks and teaching. No real
+//! software can do this.
+
+use crate::address::{AbsoluteAddress, FrameNumber, PageIndex};
+use crate::crypto::Counter;
+use crate::firmware::{Configuration, PageRecord, RunState};
+use crate::machine::Machine;
+use crate::storage::{Domain, Donation, FrameState, ZoneEntry};
+use core::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the Ultravisor knows of a guest page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageView {
+    /// State of the page.
+    pub record: PageRecord,
+    /// Counter of its latest encryption; 0 if it never was encrypted.
+    pub counter: u64,
+}
+
+/// An invariant that does not hold: an error of the model, never of its user.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("invariant {invariant}: {message}")]
+pub struct Violation {
+    /// Its id.
+    pub invariant: &'static str,
+    /// What was found.
+    pub message: String,
+}
+
+impl Machine {
+    /// The zone entry of a frame.
+    #[must_use]
+    pub fn zone_entry(&self, frame: FrameNumber) -> ZoneEntry {
+        self.storage.zone(frame)
+    }
+
+    /// The state of a frame.
+    #[must_use]
+    pub fn frame_state(&self, frame: FrameNumber) -> FrameState {
+        self.storage.zone(frame).state()
+    }
+
+    /// Reads storage past all access control. `false` outside storage.
+    pub fn peek(&self, address: AbsoluteAddress, bytes: &mut [u8]) -> bool {
+        self.storage.load(address, bytes).is_ok()
+    }
+
+    /// A page of the live configuration behind a handle.
+    #[must_use]
+    pub fn page(&self, handle: u64, page: PageIndex) -> Option<PageView> {
+        let configuration = self.firmware.objects().configuration(handle)?;
+        let view = configuration.rows.view(page);
+        (page.0 < configuration.pages).then_some(PageView { record: view.record, counter: view.counter })
+    }
+
+    /// Change hash and tag of a page as four words; only tests have a use for them.
+    #[must_use]
+    pub fn page_integrity(&self, handle: u64, page: PageIndex) -> Option<[u64; 4]> {
+        let view = self.firmware.objects().configuration(handle)?.rows.view(page);
+        Some([view.hash[0], view.hash[1], view.tag[0], view.tag[1]])
+    }
+
+    /// The domain number of a live configuration, as it stands in zone entries.
+    #[must_use]
+    pub fn domain(&self, handle: u64) -> Option<Domain> {
+        self.firmware.objects().configuration(handle).map(|configuration| configuration.domain)
+    }
+
+    /// Unique id of a live configuration.
+    #[must_use]
+    pub fn unique_id(&self, handle: u64) -> Option<[u8; 16]> {
+        self.firmware.objects().configuration(handle).map(|configuration| configuration.uid)
+    }
+
+    /// Whether the configuration that a zone entry names has ended.
+    #[must_use]
+    pub fn is_discarded(&self, domain: Domain) -> bool {
+        self.firmware.objects().domain(domain).is_none_or(|configuration| configuration.is_gone())
+    }
+
+    /// State of the CPU behind a handle.
+    #[must_use]
+    pub fn cpu_state(&self, handle: u64) -> Option<RunState> {
+        self.firmware.objects().cpu(handle).map(|cpu| cpu.status().state)
+    }
+
+    /// Whether INIT_UV has succeeded since the last machine reset.
+    #[must_use]
+    pub fn is_initialised(&self) -> bool {
+        self.firmware.is_initialised()
+    }
+
+    /// Test hook (D42): makes a resident page look as if its latest export had been under `counter`.
+    /// `false` if the page is not resident.
+    pub fn preset_counter(&self, handle: u64, page: PageIndex, counter: Counter) -> bool {
+        self.firmware.preset_counter(&self.storage, handle, page, counter)
+    }
+
+    /// Checks the invariants that a state on its own can break. The machine must be at rest.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn check_invariants(&self) -> Result<(), Violation> {
+        let configurations: BTreeMap<Domain, Arc<Configuration>> =
+            self.firmware.objects().configurations().into_iter().map(|found| (found.domain, found)).collect();
+        let donated = self.check_frames(&configurations)?;
+        self.check_donations(&configurations, &donated)?;
+        for configuration in configurations.values().filter(|configuration| !configuration.is_gone()) {
+            self.check_rows(configuration)?;
+        }
+        let live = || configurations.values().filter(|configuration| !configuration.is_gone());
+        let origins: BTreeSet<u64> = live().map(|configuration| configuration.asce.origin().0).collect();
+        if origins.len() != live().count() {
+            return violation("I-32", "two live configurations have one ASCE".into());
+        }
+        Ok(())
+    }
+
+    /// I-02, I-03, I-05, I-06 frame by frame; returns the donated ones.
+    fn check_frames(
+        &self,
+        configurations: &BTreeMap<Domain, Arc<Configuration>>,
+    ) -> Result<BTreeMap<FrameNumber, Donation>, Violation> {
+        let mut donated = BTreeMap::new();
+        let mut registered: BTreeMap<Domain, u64> = BTreeMap::new();
+        for (first, chunk) in self.storage.chunks() {
+            for (number, entry) in (first.0..).zip(chunk.zone_entries()) {
+                let frame = FrameNumber(number);
+                if entry.is_locked() {
+                    return violation("I-45", format!("{frame:?} is locked though no call runs"));
+                }
+                match entry.state() {
+                    FrameState::NonSecure if entry != ZoneEntry::NON_SECURE => {
+                        return violation("I-05", format!("{frame:?} is not registered, but its entry is {entry:?}"));
+                    }
+                    FrameState::NonSecure => {}
+                    FrameState::Donated(donation) => {
+                        donated.insert(frame, donation);
+                    }
+                    state @ (FrameState::Secure(domain, page)
+                    | FrameState::Shared(domain, page)
+                    | FrameState::Pinned(domain, page)) => {
+                        *registered.entry(domain).or_default() += 1;
+                        let Some(owner) = configurations.get(&domain) else {
+                            return violation("I-06", format!("{frame:?} is {state:?}, of no known configuration"));
+                        };
+                        let record = owner.rows.view(page).record;
+                        if !owner.is_gone() && !agree(state, record, frame) {
+                            return violation("I-03", format!("{frame:?} is {state:?}, its row says {record:?}"));
+                        }
+                    }
+                }
+            }
+        }
+        for configuration in configurations.values() {
+            let found = registered.get(&configuration.domain).copied().unwrap_or(0);
+            if found != configuration.frames() {
+                let count = configuration.frames();
+                return violation("I-06", format!("{:?} counts {count} frames, {found} name it", configuration.domain));
+            }
+        }
+        Ok(donated)
+    }
+
+    /// I-07: donated frames are exactly the areas of live entities, and these are disjoint.
+    fn check_donations(
+        &self,
+        configurations: &BTreeMap<Domain, Arc<Configuration>>,
+        donated: &BTreeMap<FrameNumber, Donation>,
+    ) -> Result<(), Violation> {
+        let mut wanted: BTreeMap<FrameNumber, Donation> = BTreeMap::new();
+        let mut expect = |frame, donation| match wanted.insert(frame, donation) {
+            Some(other) => violation("I-07", format!("{frame:?} serves {other:?} and {donation:?}")),
+            None => Ok(()),
+        };
+        for (frame, _) in self.firmware.base_area().frames() {
+            expect(frame, Donation::Base)?;
+        }
+        for configuration in configurations.values() {
+            let Some(life) = configuration.life() else { continue };
+            for (frame, _) in life.base.frames() {
+                expect(frame, Donation::ConfigurationBase(configuration.domain))?;
+            }
+            for (frame, page) in life.variable.frames() {
+                expect(frame, Donation::ConfigurationVariable(configuration.domain, page))?;
+            }
+        }
+        for cpu in self.firmware.objects().cpus() {
+            for (frame, _) in cpu.area.frames() {
+                expect(frame, Donation::Cpu(cpu.configuration.domain))?;
+            }
+        }
+        match wanted.iter().zip(donated).find(|(want, found)| want != found) {
+            Some((want, found)) => violation("I-07", format!("expected {want:?}, found {found:?}")),
+            None if wanted.len() != donated.len() => violation(
+                "I-07",
+                format!("{} frames serve the Ultravisor, {} are donated", wanted.len(), donated.len()),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// I-01 and I-03 from the side of the rows, and what a counter may be.
+    fn check_rows(&self, configuration: &Configuration) -> Result<(), Violation> {
+        let mut seen = BTreeSet::new();
+        for (first, chunk) in configuration.rows.chunks() {
+            for (number, row) in (first.0..).zip(chunk.views()) {
+                let page = PageIndex(number);
+                if row.locked {
+                    return violation("I-45", format!("{page:?} is locked though no call runs"));
+                }
+                if row.counter > Counter::MAX.value() {
+                    return violation("I-24", format!("{page:?} has counter {:#x}", row.counter));
+                }
+                if row.record == PageRecord::Exported && row.counter == 0 {
+                    return violation("I-24", format!("{page:?} is exported, but was never encrypted"));
+                }
+                let Some(frame) = row.record.frame() else { continue };
+                if !seen.insert(frame) {
+                    return violation("I-02", format!("{frame:?} holds two pages of {:?}", configuration.domain));
+                }
+                let state = self.storage.zone(frame).state();
+                let fits =
+                    state.registration() == Some((configuration.domain, page)) && agree(state, row.record, frame);
+                if !fits {
+                    return violation("I-03", format!("{page:?} is {:?}, but {frame:?} is {state:?}", row.record));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn agree(state: FrameState, record: PageRecord, frame: FrameNumber) -> bool {
+    match (state, record) {
+        (FrameState::Secure(..), PageRecord::Resident(found))
+        | (FrameState::Shared(..), PageRecord::Shared(Some(found)))
+        | (FrameState::Pinned(..), PageRecord::Pinned(found)) => found == frame,
+        _ => false,
+    }
+}
+
+fn violation<T>(invariant: &'static str, message: String) -> Result<T, Violation> {
+    Err(Violation { invariant, message })
+}
+
+impl fmt::Display for PageRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Resident(frame) => write!(f, "resident in frame {frame}"),
+            Self::Exported => f.write_str("exported"),
+            Self::Shared(Some(frame)) => write!(f, "shared in frame {frame}"),
+            Self::Shared(None) => f.write_str("shared, without a frame"),
+            Self::Pinned(frame) => write!(f, "shared and pinned in frame {frame}"),
+            Self::Destroyed => f.write_str("destroyed"),
+        }
+    }
+}
