@@ -21,7 +21,8 @@ pub(super) struct General {
 
 /// Characters of an rc as text, such as `0x0106`.
 const RC_DIGITS: usize = 6;
-const LEGEND: &str = "Answers marked ° have codes that are choices of this project, the others are attested. Ask with the command for \
+const LEGEND: &str = "Answers marked ° have codes that are choices of this project, the others are attested. Ask \
+    with the command for \
     its source and what to do.";
 const KUT: &str = "Linux arch/s390/include/asm/uv.h and kvm-unit-tests s390x/uv-host";
 const UV: &str = "Linux arch/s390/include/asm/uv.h";
@@ -41,9 +42,11 @@ pub(super) static GENERAL: &[General] = &[
         rc: Response::INVALID_COMMAND,
         refusal: true,
         short: "unknown, not installed, or not for this issuer",
-        meaning: "The command code is unknown, the machine has not installed the call, or it is not for this issuer: a host may not \
+        meaning: "The command code is unknown, the machine has not installed the call, or it is not for this issuer: \
+            a host may not \
             issue guest calls, nor a guest host calls. It is found before anything else in the block is looked at.",
-        answer: "Test the bit of the call in the list of installed calls (QUI) before using it. Linux does, and has a way around \
+        answer: "Test the bit of the call in the list of installed calls (QUI) before using it. Linux does, and has \
+            a way around \
             most newer calls.",
         rules: "Q32 D2 D14 D36",
         source: "kvm-unit-tests s390x/uv-host and s390x/uv-guest",
@@ -52,7 +55,8 @@ pub(super) static GENERAL: &[General] = &[
         rc: Response::INVALID_STATE,
         refusal: true,
         short: "the Ultravisor is not initialised",
-        meaning: "The Ultravisor is not initialised: every host call but the queries needs INIT_UV first. Found before length and \
+        meaning: "The Ultravisor is not initialised: every host call but the queries needs INIT_UV first. Found \
+            before length and \
             operands.",
         answer: "Issue INIT_UV first.",
         rules: "I-31 Q18 D2",
@@ -62,7 +66,8 @@ pub(super) static GENERAL: &[General] = &[
         rc: Response::INVALID_LENGTH,
         refusal: true,
         short: "wrong block length",
-        meaning: "The length in the header of the control block is not the one that the command wants. Only QUI accepts more than \
+        meaning: "The length in the header of the control block is not the one that the command wants. Only QUI \
+            accepts more than \
             one length.",
         answer: "Correct the length; ask for the command to see it.",
         rules: "Q16 Q18 D2",
@@ -81,7 +86,8 @@ pub(super) static GENERAL: &[General] = &[
         rc: Response::INVALID_CONFIGURATION_HANDLE,
         refusal: true,
         short: "invalid configuration handle",
-        meaning: "No configuration has this handle. Handles are wide and never used again, so that of a destroyed configuration \
+        meaning: "No configuration has this handle. Handles are wide and never used again, so that of a destroyed \
+            configuration \
             stays invalid.",
         answer: "Use the handle that CREATE_SEC_CONF has returned.",
         rules: "I-32 Q27 D2 D20",
@@ -109,7 +115,8 @@ pub(super) static GENERAL: &[General] = &[
         rc: Response::OPERAND_TRANSLATION,
         refusal: false,
         short: "a virtual operand does not translate",
-        meaning: "An operand that the block names by virtual address has no translation. (A control block without one is a program \
+        meaning: "An operand that the block names by virtual address has no translation. (A control block without \
+            one is a program \
             interruption instead.)",
         answer: "Map the operand and issue the call again.",
         rules: "D11 D57",
@@ -213,6 +220,11 @@ fn own_meanings(rc_known: bool, wanted: impl Fn(&Check) -> bool) -> Vec<(String,
     list
 }
 
+/// CREATE_SEC_CONF with the flag 0x8000 in an rc that is not in its table.
+pub(super) fn late_failure(rc: u16) -> Entry {
+    destroy_needed(rc, Entry::new(format!("create-sec-conf, rc {rc:#06x}"), Kind::ResponseCode))
+}
+
 fn destroy_needed(rc: u16, entry: Entry) -> Entry {
     let rest = rc & !Response::DESTROY_NEEDED;
     let reason = if rest == 0 { String::new() } else { format!("Without the flag the code is {rest:#06x}.") };
@@ -253,7 +265,8 @@ pub(super) static CONDITIONS: &[Condition] = &[
     Condition {
         code: 1,
         name: "other",
-        meaning: "The call finished with an rc other than 0x0001: a refusal, which has changed nothing, or 0x0100 (more data), which \
+        meaning: "The call finished with an rc other than 0x0001: a refusal, which has changed nothing, or 0x0100 \
+            (more data), which \
             is a success with a remark. In a scenario: `refused`, or `ok` for 0x0100.",
         raised_by: "Every command.",
         answer: "Read rc and rrc, and ask for the command with them.",
@@ -262,7 +275,8 @@ pub(super) static CONDITIONS: &[Condition] = &[
     Condition {
         code: 2,
         name: "busy",
-        meaning: "Another call holds what this one needs, so nothing was done and nothing was stored. Calls never wait for each \
+        meaning: "Another call holds what this one needs, so nothing was done and nothing was stored. Calls never \
+            wait for each \
             other.",
         raised_by: "Every command; `host inject COMMAND busy=N` makes it arise at will.",
         answer: "Issue the call again with the same block. Linux first gives up its locks on the import path.",
@@ -272,7 +286,8 @@ pub(super) static CONDITIONS: &[Condition] = &[
         code: 3,
         name: "partial",
         meaning: "The call is long and not finished.",
-        raised_by: "Any command that takes long; in this model only `host inject COMMAND partial=N`, and then nothing has changed \
+        raised_by: "Any command that takes long; in this model only `host inject COMMAND partial=N`, and then \
+            nothing has changed \
             before the last call.",
         answer: "Issue the call again with the same, unmodified block. Linux gives up the processor in between.",
         rules: "Q19 D3 D17",

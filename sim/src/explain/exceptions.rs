@@ -16,7 +16,8 @@ pub(super) struct Exception {
 }
 
 const PRINCIPLES: &str = "the z/Architecture definition of program interruptions";
-const FAULT_IN: &str = "Map a frame and let the instruction repeat: nothing has happened yet. For a page of a secure guest a host \
+const FAULT_IN: &str = "Map a frame and let the instruction repeat: nothing has happened yet. For a page of a secure \
+    guest a host \
     then also imports it.";
 
 pub(super) static ALL: &[Exception] = &[
@@ -27,7 +28,8 @@ pub(super) static ALL: &[Exception] = &[
         raised_by: "A UVC instruction on a machine without the Ultravisor-call facility (facility bit 158).",
         answer: "Test facility 158 before the first call; a kernel without it runs without Secure Execution.",
         rules: "",
-        source: "Linux arch/s390/boot/uv.c, which tests the facility first; the interruption follows from the architecture",
+        source: "Linux arch/s390/boot/uv.c, which tests the facility first; the interruption follows from the \
+            architecture",
     },
     Exception {
         code: 0x02,
@@ -51,7 +53,8 @@ pub(super) static ALL: &[Exception] = &[
         code: 0x04,
         name: "protection",
         meaning: "Protection exception: a store to a page that is mapped for reading only.",
-        raised_by: "A store through a protected entry anywhere on the path of the translation. A control block on such a page \
+        raised_by: "A store through a protected entry anywhere on the path of the translation. A control block on \
+            such a page \
             raises it at once, since rc must be stored.",
         answer: "Map the page for writing. The access is suppressed; nothing was stored.",
         rules: "D3 D19 D59 D76",
@@ -61,7 +64,8 @@ pub(super) static ALL: &[Exception] = &[
         code: 0x05,
         name: "addressing",
         meaning: "Addressing exception: an address outside storage.",
-        raised_by: "An access whose frame, or a translation table, lies outside storage; a guest that touches an address beyond \
+        raised_by: "An access whose frame, or a translation table, lies outside storage; a guest that touches an \
+            address beyond \
             its own storage, which is interrupted itself.",
         answer: "Correct the address or the tables; an access beyond guest storage is the guest's own error.",
         rules: "T22 D59 D71",
@@ -71,7 +75,8 @@ pub(super) static ALL: &[Exception] = &[
         code: 0x06,
         name: "specification",
         meaning: "Specification exception: the instruction itself is malformed.",
-        raised_by: "A UVC instruction with a non-zero immediate field, or whose control block is not on an 8-byte boundary. A \
+        raised_by: "A UVC instruction with a non-zero immediate field, or whose control block is not on an 8-byte \
+            boundary. A \
             host may inject it into a guest after an interception 104.",
         answer: "Correct the instruction or the alignment.",
         rules: "Q17 D2",
@@ -89,9 +94,11 @@ pub(super) static ALL: &[Exception] = &[
     Exception {
         code: 0x11,
         name: "page-translation",
-        meaning: "No translation: the page-table entry is invalid. In a scenario the word covers every missing mapping: 0x10, 0x11 \
+        meaning: "No translation: the page-table entry is invalid. In a scenario the word covers every missing \
+            mapping: 0x10, 0x11 \
             and 0x38 to 0x3b.",
-        raised_by: "Any access through the tables of an address space. For a secure guest it is an interruption of the host, out \
+        raised_by: "Any access through the tables of an address space. For a secure guest it is an interruption of \
+            the host, out \
             of SIE; for a control block, of the issuer.",
         answer: FAULT_IN,
         rules: "T13 I-39 D2 D18 D59 D62",
@@ -100,7 +107,8 @@ pub(super) static ALL: &[Exception] = &[
     Exception {
         code: 0x12,
         name: "translation-specification",
-        meaning: "A translation table is malformed: a wrong table type, a reserved bit, or a common-segment bit in a private space.",
+        meaning: "A translation table is malformed: a wrong table type, a reserved bit, or a common-segment bit in a \
+            private space.",
         raised_by: "Any access through such an entry.",
         answer: "Correct the tables: repeating the access cannot help.",
         rules: "D59 D60 D76",
@@ -110,7 +118,8 @@ pub(super) static ALL: &[Exception] = &[
         code: 0x15,
         name: "operand",
         meaning: "Operand exception: an operand holds an invalid value.",
-        raised_by: "Only a host that injects it into a guest, at the entry after an interception 104 (as for diagnose 0x500).",
+        raised_by: "Only a host that injects it into a guest, at the entry after an interception 104 (as for \
+            diagnose 0x500).",
         answer: "It is the guest's: its kernel handles the failed instruction.",
         rules: "",
         source: "kvm-unit-tests s390x/pv-diags",
@@ -157,18 +166,22 @@ pub(super) static ALL: &[Exception] = &[
         meaning: "A secure guest reached a page through a large mapping that was not verified. The prefix pages give \
             interception 112 instead.",
         raised_by: "A secure guest's access; delivered to the host, out of SIE, with the virtual address in the TEID.",
-        answer: "Map the page with 4 KiB pages. Linux mainline never maps secure guests otherwise and does not handle it.",
+        answer: "Map the page with 4 KiB pages. Linux mainline never maps secure guests otherwise and does not \
+            handle it.",
         rules: "T21 T81 D19 D35",
         source: "a kvm-unit-tests patch of December 2024, not merged",
     },
     Exception {
         code: 0x3d,
         name: "secure-storage-access",
-        meaning: "Somebody who is not secure touched a secure frame: a page of a guest, donated storage, or an orphan. The access \
+        meaning: "Somebody who is not secure touched a secure frame: a page of a guest, donated storage, or an \
+            orphan. The access \
             did not happen. The TEID names the page if its bit 61 is on.",
-        raised_by: "A host CPU, reading or writing with any key; a non-secure guest, out of SIE; a control block or a translation \
+        raised_by: "A host CPU, reading or writing with any key; a non-secure guest, out of SIE; a control block or \
+            a translation \
             table in a secure frame.",
-        answer: "Make the page accessible: pin it if it is shared, else export it; then the instruction repeats. In SIE Linux \
+        answer: "Make the page accessible: pin it if it is shared, else export it; then the instruction repeats. In \
+            SIE Linux \
             destroys the page, else exports it. Donated storage cannot be had back this way. Program without repair: SIGSEGV.",
         rules: "T2 T3 T4 T9 T18 I-09 I-38 I-39 D15 D19 D23",
         source: "Linux arch/s390/mm/fault.c and kvm-unit-tests s390x/uv-host; the check is that of US11531627",
@@ -176,10 +189,13 @@ pub(super) static ALL: &[Exception] = &[
     Exception {
         code: 0x3e,
         name: "non-secure-storage-access",
-        meaning: "A secure guest touched a page that the host has mapped but that is not secure for it. The access did not happen, \
+        meaning: "A secure guest touched a page that the host has mapped but that is not secure for it. The access \
+            did not happen, \
             and the guest never learns of it.",
-        raised_by: "A secure guest's access; delivered to the host, out of SIE, with MSO plus the guest address in the TEID.",
-        answer: "Import the page and enter the guest again: the instruction repeats. If the import answers 0x010a, fault the page in \
+        raised_by: "A secure guest's access; delivered to the host, out of SIE, with MSO plus the guest address in \
+            the TEID.",
+        answer: "Import the page and enter the guest again: the instruction repeats. If the import answers 0x010a, \
+            fault the page in \
             first; if it fails otherwise Linux ends the VM with SIGSEGV.",
         rules: "T14 T58 T62 I-19 I-39 D19 D21 D22 D31",
         source: "Linux arch/s390/mm/fault.c; the mechanism is that of US11403409",
@@ -187,11 +203,14 @@ pub(super) static ALL: &[Exception] = &[
     Exception {
         code: 0x3f,
         name: "secure-storage-violation",
-        meaning: "A secure guest reached a secure frame that is not this page of its own: it belongs to another guest, another page, \
+        meaning: "A secure guest reached a secure frame that is not this page of its own: it belongs to another \
+            guest, another page, \
             the Ultravisor, or to nobody any more. The access did not happen.",
-        raised_by: "A secure guest's access; delivered to the host, out of SIE. A host bug, or what an earlier guest left behind \
+        raised_by: "A secure guest's access; delivered to the host, out of SIE. A host bug, or what an earlier guest \
+            left behind \
             after an asynchronous teardown.",
-        answer: "Destroy the frame, else export it, then import the page for the guest. If both fail Linux warns and ends the VM \
+        answer: "Destroy the frame, else export it, then import the page for the guest. If both fail Linux warns and \
+            ends the VM \
             with SIGSEGV.",
         rules: "T15 T16 T17 I-19 I-39 D19 D21 D67",
         source: "Linux arch/s390/mm/fault.c and kvm; the check is that of US11531627 and US11182192",

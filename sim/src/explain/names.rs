@@ -79,7 +79,8 @@ pub(super) fn index() -> Entry {
     Entry::new("What can be explained", Kind::Index)
         .text(
             Heading::Meaning,
-            "Ask for a command, a code, an interruption, an interception, an outcome or a rule: `import`, `0x10a`, `import 0x106`, \
+            "Ask for a command, a code, an interruption, an interception, an outcome or a rule: `import`, `0x10a`, \
+                `import 0x106`, \
              `verify-img 0x102/0x1b`, `cc 2`, `0x3d`, `intercept 108`, `T26`.",
         )
         .list(

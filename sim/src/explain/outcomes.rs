@@ -41,7 +41,8 @@ const LANGUAGE: &str = "The scenario language of this project defines it.";
 pub(super) static ALL: &[Outcome] = &[
     Outcome {
         name: "ok",
-        meaning: "The statement did what it says: condition code 0, or rc 0x0100 (a success with a remark). It is what a statement \
+        meaning: "The statement did what it says: condition code 0, or rc 0x0100 (a success with a remark). It is \
+            what a statement \
             without `expect=` must meet. `rc=` may be asked for.",
         raised_by: "Every statement.",
         answer: "Nothing.",
@@ -50,9 +51,11 @@ pub(super) static ALL: &[Outcome] = &[
     },
     Outcome {
         name: "refused",
-        meaning: "The Ultravisor refused the call: condition code 1 with an rc other than 0x0100. Nothing has changed but rc and \
+        meaning: "The Ultravisor refused the call: condition code 1 with an rc other than 0x0100. Nothing has \
+            changed but rc and \
             rrc; the runner compares the machine before and after. `rc=` and `rrc=` may be asked for.",
-        raised_by: "Statements that issue Ultravisor calls, and guest statements whose fault the host could not repair.",
+        raised_by: "Statements that issue Ultravisor calls, and guest statements whose fault the host could not \
+            repair.",
         answer: "Ask for the command with the code, such as `import 0x106`.",
         rules: "I-18 D4 D64",
         source: LANGUAGE,
@@ -67,17 +70,21 @@ pub(super) static ALL: &[Outcome] = &[
     },
     Outcome {
         name: "io-refused",
-        meaning: "The channel could not access the frame because it is secure. There is no program interruption; no byte was \
+        meaning: "The channel could not access the frame because it is secure. There is no program interruption; no \
+            byte was \
             transferred.",
         raised_by: "`device read` and `device write`.",
-        answer: "A host makes the page accessible first: pin it if it is shared, else export it (`host make-accessible`).",
+        answer: "A host makes the page accessible first: pin it if it is shared, else export it (`host \
+            make-accessible`).",
         rules: "T10 T11 I-09 Q33 D23",
-        source: "The channel's refusal is inferred from how Linux prepares pages for I/O; the word is the scenario language's.",
+        source: "The channel's refusal is inferred from how Linux prepares pages for I/O; the word is the scenario \
+            language's.",
     },
     Outcome {
         name: "unmapped",
         meaning: "The statement needs the frame behind the page, and the host has mapped none.",
-        raised_by: "`host export`, `destroy`, `pin` and other statements on a page without a frame. Statements that read or write \
+        raised_by: "`host export`, `destroy`, `pin` and other statements on a page without a frame. Statements that \
+            read or write \
             map one first; import and unpin answer rc 0x010a instead.",
         answer: "Let the host map a frame, for instance by `host write` or `host page-in`.",
         rules: "D68 D70",

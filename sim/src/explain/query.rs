@@ -17,6 +17,9 @@ pub struct Unknown {
     pub suggestions: Vec<String>,
 }
 
+/// The most words that the name of a command is made of.
+const MAX_NAME_WORDS: usize = 8;
+
 /// Explains what a query asks for; nothing at all gives the index of topics.
 ///
 /// A query is a name (`import`, `CONV_TO_SEC_STOR`, `secure-storage-access`, `busy`), a rule (`T26`, `I-15`,
@@ -127,7 +130,9 @@ fn number(words: &[&str]) -> Option<Vec<Entry>> {
 
 /// A command, then rc and perhaps rrc. `None` if the query does not begin with a command.
 fn command_and_code(words: &[&str]) -> Option<Result<Vec<Entry>, Unknown>> {
-    let split = (1..words.len()).rev().find(|&split| commands_named(&words[..split].join("-")).next().is_some())?;
+    let split = (1..words.len().min(MAX_NAME_WORDS + 1))
+        .rev()
+        .find(|&split| commands_named(&words[..split].join("-")).next().is_some())?;
     let name = words[..split].join("-");
     let rest = &words[split..];
     let Some(Codes { rc: Some(rc), rrc }) = code_pair(rest) else {

@@ -10,11 +10,13 @@ const fn q(number: u8, text: &'static str) -> Rule {
 pub(super) static ALL: &[Rule] = &[
     q(
         1,
-        "The sizes of donated storage are not public: 64 KiB base, 64 KiB fixed variable part, 4 KiB for each MiB of guest storage.",
+        "The sizes of donated storage are not public: 64 KiB base, 64 KiB fixed variable part, 4 KiB for each MiB of \
+            guest storage.",
     ),
     q(
         2,
-        "Import failures other than 0x010a: 0x0103 outside guest storage, 0x0104 frame taken, 0x0105 page in another frame, 0x0106 integrity. Linux treats all alike.",
+        "Import failures other than 0x010a: 0x0103 outside guest storage, 0x0104 frame taken, 0x0105 page in another \
+            frame, 0x0106 integrity. Linux treats all alike.",
     ),
     q(3, "Import of a page that already fits is a success: two CPUs may fault at once."),
     q(4, "Export leaves shared pages plain, so that I/O rings stay readable when they are swapped."),
@@ -50,7 +52,8 @@ pub(super) static ALL: &[Rule] = &[
     q(31, "Dump commands without DUMP_INIT: 0x0101; an image that forbids dumps: 0x0102."),
     q(
         32,
-        "Installed calls grow by generation: z15 the base set, z16 fast destroy, dump, attestation and secrets, z17 large frames, QUERY_KEYS and RETR_SECRET. Calls that are not built stay off (D14).",
+        "Installed calls grow by generation: z15 the base set, z16 fast destroy, dump, attestation and secrets, z17 \
+            large frames, QUERY_KEYS and RETR_SECRET. Calls that are not built stay off (D14).",
     ),
     q(33, "I/O over several pages that reaches a secure frame ends with an I/O error."),
     q(34, "QUERY_KEYS works before INIT_UV."),

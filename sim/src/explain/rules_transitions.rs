@@ -55,14 +55,17 @@ pub(super) static ALL: &[Rule] = &[
     p(
         11,
         UV,
-        "Channel and PCI accesses to secure, orphaned or donated frames are refused; the I/O ends with an error and no program interruption arises. That it ends so is inferred: the host makes pages accessible first. See D23.",
+        "Channel and PCI accesses to secure, orphaned or donated frames are refused; the I/O ends with an error and \
+            no program interruption arises. That it ends so is inferred: the host makes pages accessible first. See \
+            D23.",
     ),
     // A guest does.
     p(12, BOOK, "A secure guest uses its own resident and shared pages without the host."),
     p(
         13,
         KVM,
-        "A secure guest touching a page without host mapping gives the host an ordinary translation exception. The host maps a frame, then T14 follows.",
+        "A secure guest touching a page without host mapping gives the host an ordinary translation exception. The \
+            host maps a frame, then T14 follows.",
     ),
     p(
         14,
@@ -72,29 +75,34 @@ pub(super) static ALL: &[Rule] = &[
     p(
         15,
         FAULT,
-        "A secure guest touching a secure page of another configuration gives the host 0x3f. If the other one shares the page it is 0x3e (D21).",
+        "A secure guest touching a secure page of another configuration gives the host 0x3f. If the other one shares \
+            the page it is 0x3e (D21).",
     ),
     p(
         16,
         "US11347869",
-        "A secure guest reaching its own secure frame through another page gives the host 0x3f. If the frame is shared it is 0x3e (D22).",
+        "A secure guest reaching its own secure frame through another page gives the host 0x3f. If the frame is \
+            shared it is 0x3e (D22).",
     ),
     i(17, "A secure guest touching donated or orphaned frames gives the host 0x3f."),
     p(
         18,
         KVM,
-        "A non-secure guest touching a secure or orphaned frame gives the host 0x3d; the host destroys or exports the frame.",
+        "A non-secure guest touching a secure or orphaned frame gives the host 0x3d; the host destroys or exports \
+            the frame.",
     ),
     i(19, "A non-secure guest uses shared frames like the host. A second secure guest gets 0x3e there (D21)."),
     p(
         20,
         ICPT,
-        "A CPU whose prefix pages are not both secure or shared for it is not dispatched: interception 112. An exported shared prefix page counts as missing too.",
+        "A CPU whose prefix pages are not both secure or shared for it is not dispatched: interception 112. An \
+            exported shared prefix page counts as missing too.",
     ),
     p(
         21,
         EDAT,
-        "A secure guest reaching a page through an unverified large mapping gives the host 0x3c; for the prefix it is interception 112. See D35.",
+        "A secure guest reaching a page through an unverified large mapping gives the host 0x3c; for the prefix it \
+            is interception 112. See D35.",
     ),
     i(22, "A secure guest touching an address beyond its storage gets an addressing exception itself."),
     // Import.
@@ -104,22 +112,26 @@ pub(super) static ALL: &[Rule] = &[
     p(
         26,
         VIRT,
-        "Import of an exported page whose bytes were altered is refused (0x0106°); frame and record stay as they are. The guest cannot go on without the page.",
+        "Import of an exported page whose bytes were altered is refused (0x0106°); frame and record stay as they \
+            are. The guest cannot go on without the page.",
     ),
     p(27, VIRT, "Import of an older export of the same page is refused as in T26: the counter has moved on."),
     p(
         28,
         VIRT,
-        "Import of the exported bytes of another page is refused as in T26: the page index is part of what is verified.",
+        "Import of the exported bytes of another page is refused as in T26: the page index is part of what is \
+            verified.",
     ),
     i(
         29,
-        "Bytes exported by another configuration: refused as in T26 if this page is exported, cleared as in T24 if it was never imported.",
+        "Bytes exported by another configuration: refused as in T26 if this page is exported, cleared as in T24 if \
+            it was never imported.",
     ),
     p(30, BOOK, "An exported page may come back in any frame: the frame address is not part of what is verified."),
     i(
         31,
-        "Import of a page that is already there in this frame: success without effect, since two CPUs may fault at once. See D8.",
+        "Import of a page that is already there in this frame: success without effect, since two CPUs may fault at \
+            once. See D8.",
     ),
     p(
         32,
@@ -135,12 +147,14 @@ pub(super) static ALL: &[Rule] = &[
     p(
         35,
         UV,
-        "Import into a frame that another configuration shares: refused (0x0104°) without feature \"misc\". With it the frame changes its owner, but only together with success (D30).",
+        "Import into a frame that another configuration shares: refused (0x0104°) without feature \"misc\". With it \
+            the frame changes its owner, but only together with success (D30).",
     ),
     i(36, "Import into a frame that another configuration shares and the host has pinned is refused (0x0104°)."),
     i(
         37,
-        "Import of a shared page that has no frame: the frame is registered as shared with the bytes it has; no integrity check.",
+        "Import of a shared page that has no frame: the frame is registered as shared with the bytes it has; no \
+            integrity check.",
     ),
     i(38, "Import into a donated frame is refused (0x0104°)."),
     i(39, "Import into an orphaned frame is refused (0x0104°); the host destroys or exports the frame and repeats."),
@@ -151,48 +165,56 @@ pub(super) static ALL: &[Rule] = &[
     p(
         43,
         HOST,
-        "A machine reset makes every frame ordinary and the Ultravisor uninitialised; donated frames read zero. Secure and orphaned frames are zero as well (D29).",
+        "A machine reset makes every frame ordinary and the Ultravisor uninitialised; donated frames read zero. \
+            Secure and orphaned frames are zero as well (D29).",
     ),
     // Export.
     p(
         44,
         BOOK,
-        "Export of a secure page: encrypted in place, the frame is the host's, the record holds counter and integrity values.",
+        "Export of a secure page: encrypted in place, the frame is the host's, the record holds counter and \
+            integrity values.",
     ),
     c(
         45,
-        "Export of a shared page: the bytes stay plain, the frame is the host's, the page stays shared without a frame.",
+        "Export of a shared page: the bytes stay plain, the frame is the host's, the page stays shared without a \
+            frame.",
     ),
     c(46, "Export of a shared, pinned page: as T45, and the pin ends (D24)."),
     p(47, UV, "Export of a frame that is not secure: success without effect."),
     p(48, PV, "Export of an orphan: success; the frame is cleared, since its key is gone."),
     i(
         49,
-        "Export of a donated frame (0x0103°) or of an address outside storage (0x0101°) is refused. The codes are those of D10.",
+        "Export of a donated frame (0x0103°) or of an address outside storage (0x0101°) is refused. The codes are \
+            those of D10.",
     ),
     // Destroy.
     p(
         50,
         UV,
-        "Destroy of a secure page of a configuration without CPUs: cleared, the frame is the host's, the page is destroyed for good. While the owner has a CPU it is refused (D26).",
+        "Destroy of a secure page of a configuration without CPUs: cleared, the frame is the host's, the page is \
+            destroyed for good. While the owner has a CPU it is refused (D26).",
     ),
     i(51, "Destroy of a shared page: as T50."),
     p(52, PV, "Destroy of an orphan: cleared, the frame is the host's."),
     p(53, UV, "Destroy of a frame that is not secure: success without effect; z15 answers 0x0107, rrc 0xd."),
     i(
         54,
-        "Destroy of a donated frame (0x0103°) or of an address outside storage (0x0101°) is refused. The codes are those of D10.",
+        "Destroy of a donated frame (0x0103°) or of an address outside storage (0x0101°) is refused. The codes are \
+            those of D10.",
     ),
     c(
         55,
-        "Import of a page that the host has destroyed is refused as in T26: the host must not be able to clear guest memory silently.",
+        "Import of a page that the host has destroyed is refused as in T26: the host must not be able to clear guest \
+            memory silently.",
     ),
     // Share and unshare.
     p(56, GUEST, "Share of a resident page: the host may use the frame; the contents are kept and visible."),
     i(57, "Share of a shared page: success without effect."),
     i(
         58,
-        "Share of a page that is not there: 0x3e or a translation exception for the host, which imports; then the call repeats.",
+        "Share of a page that is not there: 0x3e or a translation exception for the host, which imports; then the \
+            call repeats.",
     ),
     p(59, GUEST, "Unshare of a shared page: the frame is secure again, the contents are kept."),
     p(
@@ -203,7 +225,8 @@ pub(super) static ALL: &[Rule] = &[
     i(61, "Unshare of a page that is not shared: success without effect."),
     i(
         62,
-        "Unshare of a shared page without a frame: 0x3e first; the host's import makes it shared again, then the call repeats.",
+        "Unshare of a shared page without a frame: 0x3e first; the host's import makes it shared again, then the \
+            call repeats.",
     ),
     p(63, GUEST, "Share or unshare of an address outside guest storage: 0x0101."),
     // Pins.
@@ -233,7 +256,8 @@ pub(super) static ALL: &[Rule] = &[
     p(
         78,
         DUMP,
-        "The dump of a secure page gives the tweak of its exported bytes; the host exports the page itself. Which tweak: D48.",
+        "The dump of a secure page gives the tweak of its exported bytes; the host exports the page itself. Which \
+            tweak: D48.",
     ),
     p(79, DUMP, "The dump of a shared page says that it is shared; its bytes are plain."),
     p(80, DUMP, "The dump of a page that was never used says that it is zero."),

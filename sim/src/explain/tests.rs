@@ -108,6 +108,8 @@ fn numbers_are_read_as_users_mean_them() {
     assert_eq!(titles("0x102/0x1b"), ["rc 0x0102, rrc 0x1b"]);
     assert_eq!(titles("rrc 0x1b"), ["rrc 0x1b"]);
     assert_eq!(titles("0x8000"), ["rc 0x8000"]);
+    assert_eq!(titles("create 0x8108"), ["create-sec-conf, rc 0x8108"], "any rc may carry the flag");
+    assert_eq!(titles("create 0x810f"), ["create-sec-conf, rc 0x810f"]);
     let entry = lookup("108").unwrap_or_default().remove(0);
     assert!(render(&entry, 100).contains("0x108 would be: rc 0x0108"), "the other reading is named");
 }
@@ -161,6 +163,15 @@ fn unknown_queries_get_a_reason_and_suggestions() {
     ] {
         for suggestion in lookup(query).err().map(|unknown| unknown.suggestions).unwrap_or_default() {
             assert!(lookup(&suggestion).is_ok(), "{query}: {suggestion}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_query_is_too_strange(query in "(import|cc|rc|rrc|pgm|0x|T|I-|[0-9a-f]{1,5}|[ /:=_-]|\\PC){0,8}") {
+        for suggestion in lookup(&query).err().map(|unknown| unknown.suggestions).unwrap_or_default() {
+            proptest::prop_assert!(lookup(&suggestion).is_ok(), "{} suggests {}", query, suggestion);
         }
     }
 }

@@ -73,7 +73,8 @@ pub(super) static CPU_RESET_INITIAL: Facts = Facts {
 pub(super) static CPU_RESET_CLEAR: Facts = Facts {
     command: Command::CpuResetClear,
     aliases: &["reset-clear"],
-    meaning: "The architecture's clear reset of a CPU: its registers become zero. Guest storage keeps its contents. The CPU \
+    meaning: "The architecture's clear reset of a CPU: its registers become zero. Guest storage keeps its contents. \
+        The CPU \
         stays stopped.",
     checks: RUNNING,
     answer: RESET_ANSWER,

@@ -12,7 +12,8 @@ const OUTSIDE: &[Check] = &[Check::public(0x0101, "the address lies outside gues
 pub(super) static SET_SHARED_ACCESS: Facts = Facts {
     command: Command::SetSharedAccess,
     aliases: &["share"],
-    meaning: "The guest opens a page to the host. The contents stay and become visible, so a guest clears them first. A page \
+    meaning: "The guest opens a page to the host. The contents stay and become visible, so a guest clears them \
+        first. A page \
         that is not resident is imported by the host before the call completes.",
     checks: OUTSIDE,
     answer: "Linux panics: a guest that cannot share cannot do I/O.",
@@ -23,7 +24,8 @@ pub(super) static SET_SHARED_ACCESS: Facts = Facts {
 pub(super) static REMOVE_SHARED_ACCESS: Facts = Facts {
     command: Command::RemoveSharedAccess,
     aliases: &["unshare"],
-    meaning: "The guest takes a page back; its contents stay. If the host has pinned the page, the call exits to the host \
+    meaning: "The guest takes a page back; its contents stay. If the host has pinned the page, the call exits to the \
+        host \
         with interception 108, and repeats when the guest is entered again.",
     checks: OUTSIDE,
     answer: "Linux panics: the guest could not trust its memory any more.",
@@ -34,7 +36,8 @@ pub(super) static REMOVE_SHARED_ACCESS: Facts = Facts {
 pub(super) static RETR_ATTEST: Facts = Facts {
     command: Command::RetrAttest,
     aliases: &["attest", "attestation"],
-    meaning: "Measures how the guest was started: an HMAC-SHA-512 over the image digests, the header tag, the unique id of \
+    meaning: "Measures how the guest was started: an HMAC-SHA-512 over the image digests, the header tag, the unique \
+        id of \
         the configuration and data of the caller, under a key that only the verifier and the Ultravisor know.",
     checks: &[
         Check::public(0x0101, "the continuation token is not valid", "D14", ATTEST),
@@ -59,7 +62,8 @@ pub(super) static RETR_ATTEST: Facts = Facts {
     ],
     answer: REPORT,
     rules: "Q16 D14",
-    source: "Linux drivers/s390/char/uvdevice.c, s390-tools and kvm-unit-tests s390x/pv-attest; the idea is that of US12362938",
+    source: "Linux drivers/s390/char/uvdevice.c, s390-tools and kvm-unit-tests s390x/pv-attest; the idea is that of \
+        US12362938",
 };
 
 pub(super) static ADD_SECRET: Facts = Facts {
@@ -113,7 +117,8 @@ pub(super) static LOCK_SECRETS: Facts = Facts {
 pub(super) static RETR_SECRET: Facts = Facts {
     command: Command::RetrSecret,
     aliases: &["retrieve-secret", "secrets"],
-    meaning: "Delivers a retrievable secret: plaintext as it was added, a key only as a protected key that the machine has \
+    meaning: "Delivers a retrievable secret: plaintext as it was added, a key only as a protected key that the \
+        machine has \
         wrapped.",
     checks: &[
         Check::public(0x010f, "the store is empty", "D14", "Linux arch/s390/include/asm/uv.h"),

@@ -9,7 +9,8 @@ const ASK: &str =
 pub(super) static SET_SEC_CONF_PARAMS: Facts = Facts {
     command: Command::SetSecConfParams,
     aliases: &["set-params"],
-    meaning: "Gives the image header: who may open it (key slots), what the guest may do (control flags), and the digests \
+    meaning: "Gives the image header: who may open it (key slots), what the guest may do (control flags), and the \
+        digests \
         that VERIFY_IMG compares. Accepted once; after a refusal nothing is kept and another attempt is allowed.",
     checks: PARAMS_CHECKS,
     answer: ASK,
@@ -49,7 +50,8 @@ const PARAMS_CHECKS: &[Check] = &[
 pub(super) static UNPACK_IMG: Facts = Facts {
     command: Command::UnpackImg,
     aliases: &["unpack"],
-    meaning: "Loads one page of the image: the frame with the encrypted bytes becomes secure and is decrypted in place; \
+    meaning: "Loads one page of the image: the frame with the encrypted bytes becomes secure and is decrypted in \
+        place; \
         contents, address and tweak go into three running digests.",
     checks: &[
         Check::ours(0x0101, "no parameters yet, or the image is verified already", "Q13 D51"),
@@ -75,13 +77,15 @@ pub(super) static UNPACK_IMG: Facts = Facts {
     source: "Linux arch/s390/kvm/pv.c; the scheme is that of US11354418",
 };
 
-const DIGESTS: &str = "The image was altered, loaded to other addresses, in another order or incompletely: load it again in a new \
+const DIGESTS: &str = "The image was altered, loaded to other addresses, in another order or incompletely: load it \
+    again in a new \
     configuration. Nothing has changed, and the same call gives the same answer.";
 
 pub(super) static VERIFY_IMG: Facts = Facts {
     command: Command::VerifyImg,
     aliases: &["verify"],
-    meaning: "Compares the digests of everything unpacked, and the number of pages, with the image header. Only after its \
+    meaning: "Compares the digests of everything unpacked, and the number of pages, with the image header. Only \
+        after its \
         success may a CPU of the guest run.",
     checks: &[
         Check::ours(0x0101, "no parameters yet, or verified already", "Q13"),

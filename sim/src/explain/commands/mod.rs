@@ -185,7 +185,8 @@ impl Facts {
             return groups.iter().map(|group| self.answer_entry(group)).collect();
         }
         let general = codes::GENERAL.iter().filter(|code| code.rc == rc && self.gives_general(rc));
-        general.map(|code| code.entry_of(self)).collect()
+        let late = self.command == Command::CreateSecConf && rc & Response::DESTROY_NEEDED != 0;
+        general.map(|code| code.entry_of(self)).chain(late.then(|| codes::late_failure(rc))).collect()
     }
 
     /// The answers with one rc and rrc, which several checks may give.

@@ -8,7 +8,8 @@ const OUTSIDE: Check = Check::ours(0x0101, "the address lies outside storage", "
 pub(super) static CONV_TO_SEC_STOR: Facts = Facts {
     command: Command::ConvToSecStor,
     aliases: &["import"],
-    meaning: "Imports a guest page: the frame that the host has mapped there becomes secure. A page never seen before is \
+    meaning: "Imports a guest page: the frame that the host has mapped there becomes secure. A page never seen \
+        before is \
         cleared; an exported one is decrypted and must be exactly what the latest export gave out; a shared one is only \
         registered again. A page that already fits is a success without effect.",
     checks: &[
@@ -26,12 +27,14 @@ pub(super) static CONV_TO_SEC_STOR: Facts = Facts {
             .then("Restore the mapping, or export the old frame and import its contents."),
         Check::ours(
             0x0106,
-            "integrity: the bytes are not those of the latest export of this page (altered, older, moved, or from another \
+            "integrity: the bytes are not those of the latest export of this page (altered, older, moved, or from \
+                another \
              guest), or the host has destroyed the page",
             "Q2 T26 T27 T28 T29 T55 I-16 D7",
         )
         .then(
-            "The guest cannot go on without this page: Linux ends the VM with SIGSEGV. Frame and row are as before, so an \
+            "The guest cannot go on without this page: Linux ends the VM with SIGSEGV. Frame and row are as before, \
+                so an \
              import of the right bytes still succeeds; a destroyed page never comes back.",
         ),
     ],
@@ -43,7 +46,8 @@ pub(super) static CONV_TO_SEC_STOR: Facts = Facts {
 pub(super) static CONV_FROM_SEC_STOR: Facts = Facts {
     command: Command::ConvFromSecStor,
     aliases: &["export"],
-    meaning: "Exports a frame: the guest loses it and the host gets 4096 bytes of ciphertext in place; counter, tag and \
+    meaning: "Exports a frame: the guest loses it and the host gets 4096 bytes of ciphertext in place; counter, tag \
+        and \
         change hash stay with the Ultravisor. A shared frame is handed over plain, an orphan cleared, and a frame that is \
         not secure is a success without effect.",
     checks: &[
@@ -60,7 +64,8 @@ pub(super) static CONV_FROM_SEC_STOR: Facts = Facts {
 pub(super) static DESTR_SEC_STOR: Facts = Facts {
     command: Command::DestrSecStor,
     aliases: &["destroy", "destroy-page"],
-    meaning: "Clears a secure frame and gives it to the host: cheaper than an export, for the end of a guest. A frame that is \
+    meaning: "Clears a secure frame and gives it to the host: cheaper than an export, for the end of a guest. A \
+        frame that is \
         not secure is a success without effect (z15: refused).",
     checks: &[
         OUTSIDE,
@@ -90,7 +95,8 @@ const EDAT: &str = "a kvm-unit-tests patch of December 2024, not merged";
 pub(super) static VERIFY_LARGE_FRAME: Facts = Facts {
     command: Command::VerifyLargeFrame,
     aliases: &["verify-frame"],
-    meaning: "Allows a 1 MiB mapping: succeeds if the 256 pages are all imported, consecutive in one 1 MiB frame and mapped \
+    meaning: "Allows a 1 MiB mapping: succeeds if the 256 pages are all imported, consecutive in one 1 MiB frame and \
+        mapped \
         as one.",
     checks: &[
         Check::public(0x0103, "the address lies outside guest storage", "D35", EDAT),
@@ -119,7 +125,8 @@ pub(super) static SET_UNSHARED_ALL: Facts = Facts {
 pub(super) static PIN_PAGE_SHARED: Facts = Facts {
     command: Command::PinPageShared,
     aliases: &["pin"],
-    meaning: "Keeps a shared frame shared while the host works with it: the guest's unshare then exits to the host instead \
+    meaning: "Keeps a shared frame shared while the host works with it: the guest's unshare then exits to the host \
+        instead \
         of completing. Pins are not counted.",
     checks: &[
         OUTSIDE,
@@ -138,7 +145,8 @@ pub(super) static PIN_PAGE_SHARED: Facts = Facts {
 pub(super) static UNPIN_PAGE_SHARED: Facts = Facts {
     command: Command::UnpinPageShared,
     aliases: &["unpin"],
-    meaning: "Ends a pin. The page stays shared until the guest repeats its unshare. Success also if nothing is pinned.",
+    meaning: "Ends a pin. The page stays shared until the guest repeats its unshare. Success also if nothing is \
+        pinned.",
     checks: &[
         Check::ours(0x0103, "the address lies outside guest storage", "D9 D71"),
         Check::public(0x010a, "the host maps no frame there, or only for reading", "T68 D9 D59", UV)
