@@ -1,0 +1,48 @@
+//! Prints the table of ratios.
+
+use std::process::ExitCode;
+use uvsim_benches::limits::aes_is_accelerated;
+use uvsim_benches::sections::{Plan, access, arrival, calls, paging, tebibyte};
+use uvsim_benches::table::{HEAD, Row};
+
+fn main() -> ExitCode {
+    let mut plan = Plan::full();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--quick" => plan = Plan::quick(),
+            tebibyte::CHILD => {
+                tebibyte::run_as_child();
+                return ExitCode::SUCCESS;
+            }
+            other => {
+                eprintln!("unknown argument {other}; there is only --quick");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{}\n\n{HEAD}", header(&plan));
+    for section in [paging, arrival, access, calls] {
+        print(section(&plan));
+    }
+    print(tebibyte::tebibyte());
+    ExitCode::SUCCESS
+}
+
+fn print(rows: Vec<Row>) {
+    for row in rows {
+        println!("{row}");
+    }
+}
+
+fn header(plan: &Plan) -> String {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()))
+    });
+    format!(
+        "Processor: {}; AES acceleration {}. One thread; medians of {} rounds, every case once a round; a ratio \
+         is the median of the ratios of the rounds. Random order, frames touched before.",
+        processor.as_deref().unwrap_or("unknown"),
+        if aes_is_accelerated() { "live" } else { "NOT live" },
+        plan.rounds,
+    )
+}
