@@ -35,7 +35,9 @@ impl<'m> Resident<'m> {
         let host_bytes = host.allocate(set.pages * PAGE as u64);
         let frames: Vec<FrameNumber> = host.frames(set.pages).collect();
         for (page, &frame) in (0..).zip(&frames) {
+            // A first import clears what was stored to; so every frame is touched for the system, too.
             host.store(host_bytes + page * PAGE as u64, &[1; 8]);
+            host.store(frame.address().0, &[1; 8]);
             host.map(&mut guest, PageIndex(FIRST_PAGE + page), frame);
             host.import(&guest, PageIndex(FIRST_PAGE + page));
         }
