@@ -2,7 +2,7 @@
 
 use crate::address::{AbsoluteAddress, PAGE_SIZE};
 use crate::machine::Machine;
-use crate::storage::arena::RequestorNumber;
+use crate::storage::arena::InFlight;
 use crate::storage::{Tag, Verdict, check};
 use parking_lot::MutexGuard;
 
@@ -37,7 +37,7 @@ impl<'m> Channel<'m> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {
-            let access = self.machine.storage.begin(self.requestor(), at.frame());
+            let access = self.machine.storage.begin(self.in_flight(), at.frame());
             if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
                 return Err(ChannelRefusal::SecureFrame(at));
             }
@@ -55,7 +55,7 @@ impl<'m> Channel<'m> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {
-            let access = self.machine.storage.begin(self.requestor(), at.frame());
+            let access = self.machine.storage.begin(self.in_flight(), at.frame());
             if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
                 return Err(ChannelRefusal::SecureFrame(at));
             }
@@ -81,8 +81,8 @@ impl<'m> Channel<'m> {
         Ok(())
     }
 
-    fn requestor(&self) -> RequestorNumber {
-        self.machine.channel_requestor()
+    fn in_flight(&self) -> &'m InFlight {
+        self.machine.storage.in_flight(self.machine.channel_requestor())
     }
 }
 

@@ -10,7 +10,9 @@ use crate::event::Event;
 use crate::firmware::{Boot, CallResult, Configuration, RunState, SecureCpu, Stop, Unshared};
 use crate::storage::arena::Access;
 use crate::storage::dat;
-use crate::storage::{AccessKind, AddressSpace, Domain, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check};
+use crate::storage::{
+    AccessKind, AddressSpace, Asce, Domain, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check,
+};
 use crate::uvc::{Block, BlockHeader, Command, ConditionCode, HEADER_LENGTH, Issuer, Refusal, general_checks};
 use core::fmt;
 use std::sync::Arc;
@@ -113,7 +115,10 @@ pub struct GuestCpu<'c, 'm> {
     description: VirtualAddress,
     domain: Domain,
     origin: u64,
+    asce: Asce,
     size: u64,
+    /// Bytes within the reach of a load or store: all of `size`, or none after an exit.
+    reach: u64,
     prefix: u64,
     timer: u64,
     problem_state: bool,
@@ -132,6 +137,7 @@ impl<'m> HostCpu<'m> {
             Ok((cpu, timer)) => {
                 let configuration = cpu.configuration.clone();
                 let (domain, origin, size) = (configuration.domain, configuration.origin, configuration.size());
+                let asce = configuration.asce;
                 let prefix = cpu.status().prefix;
                 let mut guest = GuestCpu {
                     host: self,
@@ -140,7 +146,9 @@ impl<'m> HostCpu<'m> {
                     description,
                     domain,
                     origin,
+                    asce,
                     size,
+                    reach: size,
                     prefix,
                     timer,
                     problem_state: false,
@@ -248,10 +256,17 @@ impl<'m> GuestCpu<'_, 'm> {
     #[inline]
     pub fn load(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Fetch)?.load(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered(address, AccessKind::Fetch)
+        {
+            access.load(offset, bytes);
             return Ok(());
         }
+        self.load_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn load_slowly(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Fetch)?;
         let mut at = address;
         let mut rest = bytes;
@@ -273,10 +288,17 @@ impl<'m> GuestCpu<'_, 'm> {
     #[inline]
     pub fn store(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Store)?.store(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
             return Ok(());
         }
+        self.store_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn store_slowly(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -370,7 +392,7 @@ impl<'m> GuestCpu<'_, 'm> {
         }
         if let Some(codes) = answer.codes(self.host.storage().order()) {
             let (frame, page) = home;
-            let access = self.host.storage().begin(self.host.requestor(), frame);
+            let access = self.host.begin(frame);
             match check(Tag::Guest(self.domain, page), access.zone()) {
                 Verdict::Allow => access.store((address.0 % PAGE_SIZE) as usize + 4, &codes),
                 verdict => {
@@ -407,10 +429,31 @@ impl<'m> GuestCpu<'_, 'm> {
         Ok(())
     }
 
+    /// An access that needs no walk and that the zone entry permits: most of them. `None` sends the caller
+    /// the long way, which tells why.
     #[inline(always)]
+    fn buffered(&self, address: GuestAddress, kind: AccessKind) -> Option<Access<'m>> {
+        // Prefixing with 0 changes nothing, and nearly all guests leave it at that.
+        let absolute = if self.prefix == 0 { address.0 } else { dat::apply_prefix(address.0, self.prefix).0 };
+        if absolute >= self.reach {
+            return None;
+        }
+        let tag = Tag::Guest(self.domain, PageIndex(absolute / PAGE_SIZE));
+        let (access, zone) = self.host.buffered(self.asce, VirtualAddress(self.origin + absolute), kind, 0)?;
+        (check(tag, zone) == Verdict::Allow).then_some(access)
+    }
+
     fn access(&mut self, address: GuestAddress, kind: AccessKind) -> Result<Access<'m>, GuestEvent> {
+        match self.buffered(address, kind) {
+            Some(access) => Ok(access),
+            None => self.access_slowly(address, kind),
+        }
+    }
+
+    #[inline(never)]
+    fn access_slowly(&mut self, address: GuestAddress, kind: AccessKind) -> Result<Access<'m>, GuestEvent> {
         let (frame, page) = self.locate_unchecked(address, kind)?;
-        let access = self.host.storage().begin(self.host.requestor(), frame);
+        let access = self.host.begin(frame);
         match check(Tag::Guest(self.domain, page), access.zone()) {
             Verdict::Allow => Ok(access),
             verdict => {
@@ -441,7 +484,7 @@ impl<'m> GuestCpu<'_, 'm> {
             return Err(GuestEvent::Program(ProgramInterruption::new(ProgramCode::Addressing)));
         }
         let at = VirtualAddress(self.origin + absolute);
-        let located = match self.host.translate_in(self.configuration.asce, at, kind, AddressSpace::Primary, false) {
+        let located = match self.host.translate_in(self.asce, at, kind, AddressSpace::Primary, false) {
             Ok(located) => located,
             Err(interruption) => return Err(self.exit_with(interruption)),
         };
@@ -478,6 +521,7 @@ impl<'m> GuestCpu<'_, 'm> {
             let real = GuestAddress(page - self.prefix);
             if self.access(real, AccessKind::Fetch).is_err() {
                 self.exit = None;
+                self.reach = self.size;
                 return Some(Interception::PREFIX);
             }
         }
@@ -487,6 +531,7 @@ impl<'m> GuestCpu<'_, 'm> {
     fn leave(&mut self, exit: SieExit) -> SieExit {
         self.host.report(self.description, exit);
         self.exit = Some(exit);
+        self.reach = 0;
         exit
     }
 }

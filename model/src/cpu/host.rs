@@ -2,12 +2,12 @@
 
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::machine::Machine;
-use crate::storage::arena::{Access, RequestorNumber};
+use crate::storage::arena::{Access, InFlight, RequestorNumber};
 use crate::storage::dat::{self, Level};
-use crate::storage::translation_buffer::{Purge, TranslationBuffer};
+use crate::storage::translation_buffer::{Purge, TranslationBuffer, property};
 use crate::storage::{
     AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
-    check,
+    ZoneEntry, check,
 };
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -70,13 +70,15 @@ pub struct HostCpu<'m> {
     pub(crate) machine: &'m Machine,
     pub(crate) number: u16,
     slot: &'m CpuSlot,
+    in_flight: &'m InFlight,
     state: Option<Box<CpuState>>,
     one_thread: PhantomData<*const ()>,
 }
 
 impl<'m> HostCpu<'m> {
     pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: Box<CpuState>) -> Self {
-        Self { machine, number, slot, state: Some(state), one_thread: PhantomData }
+        let in_flight = machine.storage.in_flight(RequestorNumber(number));
+        Self { machine, number, slot, in_flight, state: Some(state), one_thread: PhantomData }
     }
 
     /// Number of the CPU.
@@ -148,10 +150,17 @@ impl<'m> HostCpu<'m> {
     #[inline]
     pub fn store(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Store)?.store(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
             return Ok(());
         }
+        self.store_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn store_slowly(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -270,7 +279,7 @@ impl<'m> HostCpu<'m> {
         if !storage.contains(entry, 8) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
-        let access = storage.begin(self.requestor(), entry.frame());
+        let access = storage.begin(self.in_flight, entry.frame());
         if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
             return Err(self.secure_storage_access(entry.0, AccessKind::Store, AddressSpace::Home));
         }
@@ -297,6 +306,7 @@ impl<'m> HostCpu<'m> {
         Ok(())
     }
 
+    #[inline(always)]
     fn load_as(
         &mut self,
         address: VirtualAddress,
@@ -304,10 +314,22 @@ impl<'m> HostCpu<'m> {
         kind: AccessKind,
     ) -> Result<(), ProgramInterruption> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, kind)?.load(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, kind)
+        {
+            access.load(offset, bytes);
             return Ok(());
         }
+        self.load_slowly(address, bytes, kind)
+    }
+
+    #[inline(never)]
+    fn load_slowly(
+        &mut self,
+        address: VirtualAddress,
+        bytes: &mut [u8],
+        kind: AccessKind,
+    ) -> Result<(), ProgramInterruption> {
         self.probe(address, bytes.len() as u64, kind)?;
         let mut at = address;
         let mut rest = bytes;
@@ -339,18 +361,66 @@ impl<'m> HostCpu<'m> {
     }
 
     /// Translation and zone check of one page; what comes back is an access in progress.
-    #[inline(always)]
     pub(crate) fn access(
         &mut self,
         address: VirtualAddress,
         kind: AccessKind,
     ) -> Result<Access<'m>, ProgramInterruption> {
+        match self.buffered_home(address, kind) {
+            Some(access) => Ok(access),
+            None => self.access_slowly(address, kind),
+        }
+    }
+
+    /// An access in home space that needs no walk and that the zone entry permits: most of them. `None`
+    /// sends the caller the long way, which tells why.
+    #[inline(always)]
+    fn buffered_home(&self, address: VirtualAddress, kind: AccessKind) -> Option<Access<'m>> {
+        let registers = &self.state().registers;
+        if !registers.translation {
+            return None;
+        }
+        let (access, zone) = self.buffered(registers.home, address, kind, property::LARGE)?;
+        (!zone.is_secure()).then_some(access)
+    }
+
+    #[inline(never)]
+    fn access_slowly(&mut self, address: VirtualAddress, kind: AccessKind) -> Result<Access<'m>, ProgramInterruption> {
         let frame = self.frame_behind(address, kind)?;
-        let access = self.storage().begin(self.requestor(), frame);
+        let access = self.begin(frame);
         if access.zone().is_secure() {
             return Err(self.secure_storage_access(address.0, kind, AddressSpace::Home));
         }
         Ok(access)
+    }
+
+    /// An access through a live entry of the translation buffer, and the zone entry that is still to be
+    /// checked. `None` if there is no such entry, or none that permits the access: the long way tells why.
+    #[inline(always)]
+    pub(crate) fn buffered(
+        &self,
+        asce: Asce,
+        address: VirtualAddress,
+        kind: AccessKind,
+        admitted: u64,
+    ) -> Option<(Access<'m>, ZoneEntry)> {
+        if self.slot.purge_pending.load(Ordering::Acquire) {
+            return None;
+        }
+        let admitted = if kind == AccessKind::Store { admitted } else { admitted | property::PROTECTED };
+        let entry = self.state().buffer.candidate(asce, address, admitted)?;
+        let access = self.begin(entry.frame());
+        if !access.is_placed() {
+            return None;
+        }
+        let zone = access.zone();
+        (access.generation() == entry.generation()).then_some((access, zone))
+    }
+
+    /// Announces an access to a frame.
+    #[inline(always)]
+    pub(crate) fn begin(&self, frame: FrameNumber) -> Access<'m> {
+        self.machine.storage.begin(self.in_flight, frame)
     }
 
     #[inline(always)]
@@ -386,7 +456,7 @@ impl<'m> HostCpu<'m> {
         }
         let storage = self.storage();
         let located = match self.state().buffer.find(storage, asce, address) {
-            Some(entry) => Located { frame: entry.frame(), protected: entry.protected, large: entry.large },
+            Some(entry) => Located { frame: entry.frame(), protected: entry.is_protected(), large: entry.is_large() },
             None => self.form(asce, address, kind, space, prefixing)?,
         };
         if located.protected && kind == AccessKind::Store {
@@ -459,11 +529,6 @@ impl<'m> HostCpu<'m> {
     #[inline(always)]
     pub(crate) fn storage(&self) -> &'m Storage {
         &self.machine.storage
-    }
-
-    #[inline(always)]
-    pub(crate) fn requestor(&self) -> RequestorNumber {
-        RequestorNumber(self.number)
     }
 
     #[inline(always)]

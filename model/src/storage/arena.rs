@@ -34,13 +34,22 @@ pub(crate) mod touch {
 /// One MiB of storage with what the hardware keeps beside it. All-zero bytes are a valid chunk.
 #[repr(C)]
 pub(crate) struct Chunk {
-    zone: [AtomicU64; FRAMES],
-    generation: [AtomicU32; FRAMES],
-    touched: [AtomicU8; FRAMES],
-    zone_changed: AtomicBool,
-    fill: [u8; 767],
+    keepers: [Keeper; FRAMES],
     data: [[AtomicU64; WORDS]; FRAMES],
 }
+
+/// What the hardware keeps beside a frame, together, so that an access meets one cache line of it.
+#[repr(C)]
+struct Keeper {
+    zone: AtomicU64,
+    /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
+    generation: AtomicU32,
+    touched: AtomicU8,
+    zone_changed: AtomicBool,
+}
+
+/// The generation of a frame whose translations are no longer buffered: it has changed 2^32 - 1 times.
+pub(crate) const NEVER_BUFFERED: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Chunk>() == MEBIBYTE as usize + PAGE_SIZE as usize);
 
@@ -54,13 +63,11 @@ pub(crate) struct Storage {
     in_flight: Box<[InFlight]>,
     /// Requestors run on more than one thread.
     concurrent: AtomicBool,
-    /// Counts up when a generation wraps: all translation buffers are void then.
-    epoch: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct InFlight(AtomicU64);
+pub(crate) struct InFlight(AtomicU64);
 
 /// Number of a requestor: a host CPU, or the channel subsystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +87,6 @@ impl Storage {
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
         }
     }
 
@@ -98,7 +104,7 @@ impl Storage {
     #[inline(always)]
     pub(crate) fn zone(&self, frame: FrameNumber) -> ZoneEntry {
         match self.chunk(frame) {
-            Some((chunk, index)) => ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire)),
+            Some((chunk, index)) => chunk.keepers[index].zone(),
             None => ZoneEntry::NON_SECURE,
         }
     }
@@ -107,13 +113,7 @@ impl Storage {
     /// under another generation is void (D56).
     #[inline(always)]
     pub(crate) fn generation(&self, frame: FrameNumber) -> u32 {
-        self.chunk(frame).map_or(0, |(chunk, index)| chunk.generation[index].load(Ordering::Acquire))
-    }
-
-    /// See [`Storage::generation`]: a change voids every entry of every buffer.
-    #[inline(always)]
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.chunk(frame).map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
     }
 
     /// Tells whether requestors run on more than one thread from now on.
@@ -124,24 +124,32 @@ impl Storage {
         }
     }
 
+    /// Where a requestor announces its accesses.
+    pub(crate) fn in_flight(&self, requestor: RequestorNumber) -> &InFlight {
+        &self.in_flight[usize::from(requestor.0)]
+    }
+
     /// Begins an access to `frame`: from here until the guard is dropped, no change of the frame's
     /// entry completes. The entry must be read after this call.
     #[inline(always)]
-    pub(crate) fn begin(&self, requestor: RequestorNumber, frame: FrameNumber) -> Access<'_> {
-        let slot = &self.in_flight[usize::from(requestor.0)].0;
+    pub(crate) fn begin<'a>(&'a self, requestor: &'a InFlight, frame: FrameNumber) -> Access<'a> {
+        let slot = &requestor.0;
         slot.store(frame.0 + 1, Ordering::Relaxed);
         barrier::light();
-        Access { slot, storage: self, frame }
+        // Looked up after the announcement: a chunk that comes later belongs to a frame that nobody has
+        // changed before this access is over.
+        Access { slot, place: self.chunk(frame), storage: self, frame }
     }
 
     /// Takes the lock of a frame, which shuts out everybody. `None` when it is taken, or outside storage.
     pub(crate) fn try_lock(&self, frame: FrameNumber) -> Option<FrameLock<'_>> {
         let (chunk, index) = self.chunk_or_make(frame)?;
-        let before = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
+        let before = chunk.keepers[index].zone();
         if before.is_locked() {
             return None;
         }
-        chunk.zone[index]
+        chunk.keepers[index]
+            .zone
             .compare_exchange(before.bits(), before.locked().bits(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
         Some(FrameLock { storage: self, chunk, index, frame, before, quiet: false })
@@ -151,7 +159,7 @@ impl Storage {
     /// the lock of this frame and has called [`Storage::drain_all`] if it changes the frame.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
-        let locked = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
+        let locked = chunk.keepers[index].zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
         FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: true }
     }
@@ -201,7 +209,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let (chunk, index) = self.chunk_or_make(at.frame()).ok_or(OutsideStorage)?;
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+            chunk.keepers[index].touch();
             copy_in(&chunk.data[index], at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -214,7 +222,25 @@ impl Storage {
         self.order
     }
 
+    /// The zone entry of the frame that holds `address`, and the doubleword there in the machine's byte
+    /// order: one fetch of a table entry. The address must be a multiple of 8.
+    #[inline]
+    pub(crate) fn table_entry(&self, address: AbsoluteAddress) -> Result<(ZoneEntry, u64), OutsideStorage> {
+        if !self.contains(address, 8) {
+            return Err(OutsideStorage);
+        }
+        Ok(match self.chunk(address.frame()) {
+            Some((chunk, index)) => {
+                let zone = chunk.keepers[index].zone();
+                let word = chunk.data[index][address.offset() / 8].load(Ordering::Relaxed);
+                (zone, self.order.u64(word.to_ne_bytes()))
+            }
+            None => (ZoneEntry::NON_SECURE, 0),
+        })
+    }
+
     /// A doubleword in the machine's byte order, without any check of access.
+    #[cfg(test)]
     pub(crate) fn load_u64(&self, address: AbsoluteAddress) -> Result<u64, OutsideStorage> {
         let mut bytes = [0; 8];
         self.load(address, &mut bytes)?;
@@ -249,6 +275,7 @@ impl Storage {
         Some((chunk, (frame.0 % FRAMES as u64) as usize))
     }
 
+    #[inline(always)]
     fn chunk_or_make(&self, frame: FrameNumber) -> Option<(&Chunk, usize)> {
         let chunk = self.chunks.find_or_make((frame.0 / FRAMES as u64) as usize, make_chunk)?;
         Some((chunk, (frame.0 % FRAMES as u64) as usize))
@@ -280,25 +307,61 @@ fn make_chunk() -> Piece<Chunk> {
     }
 }
 
+impl Keeper {
+    #[inline(always)]
+    fn zone(&self) -> ZoneEntry {
+        ZoneEntry::from_bits(self.zone.load(Ordering::Acquire))
+    }
+
+    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays
+    /// as it is.
+    #[inline(always)]
+    fn touch(&self) {
+        if self.touched.load(Ordering::Relaxed) != touch::ALL {
+            self.touched.store(touch::ALL, Ordering::Relaxed);
+        }
+    }
+}
+
 /// An access in progress.
 #[derive(Debug)]
 pub(crate) struct Access<'a> {
     slot: &'a AtomicU64,
+    /// Chunk and index; `None` while nobody has touched the chunk.
+    place: Option<(&'a Chunk, usize)>,
     storage: &'a Storage,
     frame: FrameNumber,
 }
 
 impl Access<'_> {
+    /// The frame.
+    pub(crate) fn frame(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// Whether the frame has storage behind it by now.
+    #[inline(always)]
+    pub(crate) fn is_placed(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// The zone entry to be checked.
     #[inline(always)]
     pub(crate) fn zone(&self) -> ZoneEntry {
-        self.storage.zone(self.frame)
+        self.place.map_or(ZoneEntry::NON_SECURE, |(chunk, index)| chunk.keepers[index].zone())
+    }
+
+    /// See [`Storage::generation`]. To be read after [`Access::zone`], so that whoever sees a new entry
+    /// sees the new generation too.
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u32 {
+        self.place.map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
     }
 
     /// Copies bytes of the frame out. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn load(&self, offset: usize, bytes: &mut [u8]) {
-        match self.storage.chunk(self.frame) {
+        match self.place {
             Some((chunk, index)) => copy_out(&chunk.data[index], offset, bytes),
             None => bytes.fill(0),
         }
@@ -307,8 +370,8 @@ impl Access<'_> {
     /// Copies bytes into the frame. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
-        if let Some((chunk, index)) = self.storage.chunk(self.frame) {
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+        if let Some((chunk, index)) = self.place {
+            chunk.keepers[index].touch();
             copy_in(&chunk.data[index], offset, bytes);
         } else {
             self.store_first(offset, bytes);
@@ -318,7 +381,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.storage.chunk_or_make(self.frame) {
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+            chunk.keepers[index].touch();
             copy_in(&chunk.data[index], offset, bytes);
         }
     }
@@ -354,12 +417,12 @@ impl FrameLock<'_> {
 
     /// Touch marks of the frame.
     pub(crate) fn touched(&self) -> u8 {
-        self.chunk.touched[self.index].load(Ordering::Relaxed)
+        self.chunk.keepers[self.index].touched.load(Ordering::Relaxed)
     }
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
-        self.chunk.touched[self.index].store(marks, Ordering::Relaxed);
+        self.chunk.keepers[self.index].touched.store(marks, Ordering::Relaxed);
     }
 
     /// Waits for the accesses that began before the lock was taken. The two calls that read bytes do
@@ -408,10 +471,11 @@ impl FrameLock<'_> {
         let after = ZoneEntry::new(state);
         if after != self.before {
             self.quiesce();
-            if self.chunk.generation[self.index].fetch_add(1, Ordering::AcqRel) == u32::MAX {
-                self.storage.epoch.fetch_add(1, Ordering::AcqRel);
-            }
-            self.chunk.zone_changed.store(true, Ordering::Relaxed);
+            let keeper = &self.chunk.keepers[self.index];
+            // Only who holds the lock counts, so this needs no atomic addition.
+            let generation = keeper.generation.load(Ordering::Relaxed).saturating_add(1);
+            keeper.generation.store(generation, Ordering::Release);
+            keeper.zone_changed.store(true, Ordering::Relaxed);
             self.before = after;
         }
     }
@@ -419,7 +483,7 @@ impl FrameLock<'_> {
 
 impl Drop for FrameLock<'_> {
     fn drop(&mut self) {
-        self.chunk.zone[self.index].store(self.before.bits(), Ordering::Release);
+        self.chunk.keepers[self.index].zone.store(self.before.bits(), Ordering::Release);
     }
 }
 
@@ -432,23 +496,26 @@ impl core::fmt::Debug for FrameLock<'_> {
 impl Chunk {
     /// The states of the frames, in order.
     pub(crate) fn zone_entries(&self) -> impl Iterator<Item = ZoneEntry> {
-        self.zone.iter().map(|entry| ZoneEntry::from_bits(entry.load(Ordering::Acquire)))
+        self.keepers.iter().map(Keeper::zone)
     }
 
     /// Whether a zone entry has changed since the last call.
     pub(crate) fn take_zone_changed(&self) -> bool {
-        self.zone_changed.swap(false, Ordering::AcqRel)
+        let take = |keeper: &Keeper| {
+            keeper.zone_changed.load(Ordering::Relaxed) && keeper.zone_changed.swap(false, Ordering::AcqRel)
+        };
+        self.keepers.iter().filter(|keeper| take(keeper)).count() > 0
     }
 
     /// Whether frame `index` was stored to since the last call.
     pub(crate) fn take_touched(&self, index: usize) -> bool {
-        self.touched[index].fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel) & touch::SINCE_DIGEST != 0
+        self.keepers[index].touched.fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel) & touch::SINCE_DIGEST != 0
     }
 
     /// Calls `visit` with the index of every frame that was stored to since it was last visited.
     pub(crate) fn visit_touched(&self, mut visit: impl FnMut(usize)) {
-        for (index, mark) in self.touched.iter().enumerate() {
-            if mark.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 && self.take_touched(index) {
+        for (index, keeper) in self.keepers.iter().enumerate() {
+            if keeper.touched.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 && self.take_touched(index) {
                 visit(index);
             }
         }
@@ -462,7 +529,7 @@ impl Chunk {
 
 impl core::fmt::Debug for Chunk {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Chunk").field("fill", &self.fill.len()).finish_non_exhaustive()
+        f.debug_struct("Chunk").finish_non_exhaustive()
     }
 }
 
@@ -483,15 +550,19 @@ fn copy_out_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
         let word = page[offset / 8].load(Ordering::Relaxed).to_ne_bytes();
         head.copy_from_slice(&word[offset % 8..][..head.len()]);
     }
-    let first = (offset + head.len()) / 8;
-    let mut parts = rest.chunks_exact_mut(8);
-    let whole = parts.len();
-    for (part, word) in parts.by_ref().zip(&page[first.min(WORDS)..]) {
-        part.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+    let words = &page[((offset + head.len()) / 8).min(WORDS)..];
+    let (parts, tail) = rest.as_chunks_mut::<8>();
+    // Eight words at a time; the compiler does not unroll loops over atomics itself.
+    let (blocks, last) = parts.as_chunks_mut::<8>();
+    let done = blocks.len() * 8;
+    for (block, words) in blocks.iter_mut().zip(words.as_chunks::<8>().0) {
+        *block = words.each_ref().map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
     }
-    let tail = parts.into_remainder();
+    for (part, word) in last.iter_mut().zip(&words[done..]) {
+        *part = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
     if !tail.is_empty() {
-        let word = page[first + whole].load(Ordering::Relaxed).to_ne_bytes();
+        let word = words[parts.len()].load(Ordering::Relaxed).to_ne_bytes();
         tail.copy_from_slice(&word[..tail.len()]);
     }
 }
@@ -512,16 +583,19 @@ fn copy_in_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
     if !head.is_empty() {
         merge(&page[offset / 8], offset % 8, head);
     }
-    let first = (offset + head.len()) / 8;
-    let parts = rest.chunks_exact(8);
-    let (whole, tail) = (parts.len(), parts.remainder());
-    for (part, word) in parts.zip(&page[first.min(WORDS)..]) {
-        if let Ok(part) = <[u8; 8]>::try_from(part) {
-            word.store(u64::from_ne_bytes(part), Ordering::Relaxed);
+    let words = &page[((offset + head.len()) / 8).min(WORDS)..];
+    let (parts, tail) = rest.as_chunks::<8>();
+    let (blocks, last) = parts.as_chunks::<8>();
+    for (block, words) in blocks.iter().zip(words.as_chunks::<8>().0) {
+        for (part, word) in block.iter().zip(words) {
+            word.store(u64::from_ne_bytes(*part), Ordering::Relaxed);
         }
     }
+    for (part, word) in last.iter().zip(&words[blocks.len() * 8..]) {
+        word.store(u64::from_ne_bytes(*part), Ordering::Relaxed);
+    }
     if !tail.is_empty() {
-        merge(&page[first + whole], 0, tail);
+        merge(&words[parts.len()], 0, tail);
     }
 }
 
@@ -599,7 +673,7 @@ mod tests {
         let frame = FrameNumber(4);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let access = storage.begin(RequestorNumber(0), frame);
+            let access = storage.begin(storage.in_flight(RequestorNumber(0)), frame);
             let changer = scope.spawn(|| {
                 let mut lock = storage.try_lock(frame).unwrap();
                 lock.quiesce();

@@ -216,13 +216,11 @@ fn page_entry(
 }
 
 fn fetch(storage: &Storage, at: AbsoluteAddress) -> Result<u64, TranslationFault> {
-    if !storage.contains(at, 8) {
-        return Err(TranslationFault::Exception(ProgramCode::Addressing));
-    }
-    if storage.zone(at.frame()).is_secure() {
+    let (zone, entry) = storage.table_entry(at).map_err(|_| TranslationFault::Exception(ProgramCode::Addressing))?;
+    if zone.is_secure() {
         return Err(TranslationFault::SecureTable(at));
     }
-    storage.load_u64(at).map_err(|_| TranslationFault::Exception(ProgramCode::Addressing))
+    Ok(entry)
 }
 
 fn exception<T>(code: ProgramCode) -> Result<T, TranslationFault> {
