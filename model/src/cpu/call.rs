@@ -88,21 +88,34 @@ impl HostCpu<'_> {
         instruction.check_form()?;
         let address = VirtualAddress(instruction.r2);
         let order = self.storage().order();
+        let access = self.access(address, AccessKind::Store)?;
+        let (frame, offset) = (access.frame(), (address.0 % PAGE_SIZE) as usize);
         let mut header = [0; HEADER_LENGTH];
-        self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
+        access.load(offset, &mut header);
         let header = BlockHeader::parse(header, order);
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
         let mut block = Block::new(header.length, order);
+        // The access to the header is one to the whole block if that lies in the same page.
+        let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
+        if whole && checked.is_ok() {
+            access.load(offset, block.kept_mut());
+        }
+        drop(access);
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
-                self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                self.load(address, block.kept_mut())?;
-                let frames = self.block_frames(address, block.kept().len() as u64)?;
-                let storage = self.storage();
-                let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
-                Answer::of(firmware.host_call(command, &mut call))
+                let mut block_frames = [frame; 2];
+                if !whole {
+                    self.probe(address, u64::from(header.length), AccessKind::Store)?;
+                    self.load(address, block.kept_mut())?;
+                    block_frames = self.block_frames(address, block.kept().len() as u64)?;
+                }
+                let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
+                let mut call = Call { storage, home: self, block: &mut block, block_frames };
+                let result = firmware.host_call(command, &mut call, &mut recent);
+                self.recent = recent;
+                Answer::of(result)
             }
         };
         self.finish(address, header.command, &block, &answer)?;

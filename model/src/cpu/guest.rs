@@ -10,9 +10,8 @@ use crate::event::Event;
 use crate::firmware::{Boot, CallResult, Configuration, RunState, SecureCpu, Stop, Unshared};
 use crate::storage::arena::Access;
 use crate::storage::dat;
-use crate::storage::{
-    AccessKind, AddressSpace, Asce, Domain, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check,
-};
+use crate::storage::translation_buffer::Space;
+use crate::storage::{AccessKind, AddressSpace, Domain, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check};
 use crate::uvc::{Block, BlockHeader, Command, ConditionCode, HEADER_LENGTH, Issuer, Refusal, general_checks};
 use core::fmt;
 use std::sync::Arc;
@@ -115,7 +114,7 @@ pub struct GuestCpu<'c, 'm> {
     description: VirtualAddress,
     domain: Domain,
     origin: u64,
-    asce: Asce,
+    space: Space,
     size: u64,
     /// Bytes within the reach of a load or store: all of `size`, or none after an exit.
     reach: u64,
@@ -137,7 +136,7 @@ impl<'m> HostCpu<'m> {
             Ok((cpu, timer)) => {
                 let configuration = cpu.configuration.clone();
                 let (domain, origin, size) = (configuration.domain, configuration.origin, configuration.size());
-                let asce = configuration.asce;
+                let space = Space::of(configuration.asce);
                 let prefix = cpu.status().prefix;
                 let mut guest = GuestCpu {
                     host: self,
@@ -146,7 +145,7 @@ impl<'m> HostCpu<'m> {
                     description,
                     domain,
                     origin,
-                    asce,
+                    space,
                     size,
                     reach: size,
                     prefix,
@@ -253,11 +252,11 @@ impl<'m> GuestCpu<'_, 'm> {
     /// # Errors
     /// The guest's own addressing exception beyond its storage (T22), or an exit: translation, protection,
     /// 0x3c, 0x3e, 0x3f (T13–T17, T21). Nothing has been loaded then.
-    #[inline]
+    #[inline(always)]
     pub fn load(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
         if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some(access) = self.buffered(address, AccessKind::Fetch)
+            && let Some((access, _)) = self.buffered(address, AccessKind::Fetch)
         {
             access.load(offset, bytes);
             return Ok(());
@@ -274,7 +273,7 @@ impl<'m> GuestCpu<'_, 'm> {
             let offset = (at.0 % PAGE_SIZE) as usize;
             let len = rest.len().min(PAGE_SIZE as usize - offset);
             let (part, tail) = rest.split_at_mut(len);
-            self.access(at, AccessKind::Fetch)?.load(offset, part);
+            self.access(at, AccessKind::Fetch)?.0.load(offset, part);
             at = GuestAddress(at.0.wrapping_add(len as u64));
             rest = tail;
         }
@@ -285,11 +284,11 @@ impl<'m> GuestCpu<'_, 'm> {
     ///
     /// # Errors
     /// As [`GuestCpu::load`]. Nothing has been stored then.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
         if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some(access) = self.buffered(address, AccessKind::Store)
+            && let Some((access, _)) = self.buffered(address, AccessKind::Store)
         {
             access.store(offset, bytes);
             return Ok(());
@@ -305,7 +304,7 @@ impl<'m> GuestCpu<'_, 'm> {
         while !rest.is_empty() {
             let offset = (at.0 % PAGE_SIZE) as usize;
             let (part, tail) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
-            self.access(at, AccessKind::Store)?.store(offset, part);
+            self.access(at, AccessKind::Store)?.0.store(offset, part);
             at = GuestAddress(at.0.wrapping_add(part.len() as u64));
             rest = tail;
         }
@@ -327,17 +326,27 @@ impl<'m> GuestCpu<'_, 'm> {
         instruction.check_form().map_err(GuestEvent::Program)?;
         let address = GuestAddress(instruction.r2);
         let order = self.host.storage().order();
+        let (access, page) = self.access(address, AccessKind::Store)?;
+        let (home, offset) = ((access.frame(), page), (address.0 % PAGE_SIZE) as usize);
         let mut header = [0; HEADER_LENGTH];
-        let home = self.locate(address, AccessKind::Store)?;
-        self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
+        access.load(offset, &mut header);
         let header = BlockHeader::parse(header, order);
         let firmware = &self.host.machine.firmware;
+        let checked = general_checks(header, Issuer::Guest, firmware.guest_calls(), true);
         let mut block = Block::new(header.length, order);
-        let result = match general_checks(header, Issuer::Guest, firmware.guest_calls(), true) {
+        // The access to the header is one to the whole block if that lies in the same page.
+        let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
+        if whole && checked.is_ok() {
+            access.load(offset, block.kept_mut());
+        }
+        drop(access);
+        let result = match checked {
             Err(refusal) => Err(Stop::Refused(refusal)),
             Ok(command) => {
-                self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                self.load(address, block.kept_mut())?;
+                if !whole {
+                    self.probe(address, u64::from(header.length), AccessKind::Store)?;
+                    self.load(address, block.kept_mut())?;
+                }
                 self.perform(command, &mut block)?
             }
         };
@@ -360,7 +369,7 @@ impl<'m> GuestCpu<'_, 'm> {
             return Ok(Err(Stop::Refused(Refusal::new(0x101, "T63"))));
         }
         // The page must be accessible exactly as for a load (D32); its access ends before the state changes.
-        let number = self.locate(address, AccessKind::Fetch)?.0;
+        let number = self.access(address, AccessKind::Fetch)?.0.frame();
         let (storage, page) = (&machine.storage, address.page());
         if command == Command::SetSharedAccess {
             return Ok(machine.firmware.share(storage, &self.configuration, page, number));
@@ -432,18 +441,19 @@ impl<'m> GuestCpu<'_, 'm> {
     /// An access that needs no walk and that the zone entry permits: most of them. `None` sends the caller
     /// the long way, which tells why.
     #[inline(always)]
-    fn buffered(&self, address: GuestAddress, kind: AccessKind) -> Option<Access<'m>> {
+    fn buffered(&self, address: GuestAddress, kind: AccessKind) -> Option<(Access<'m>, PageIndex)> {
         // Prefixing with 0 changes nothing, and nearly all guests leave it at that.
         let absolute = if self.prefix == 0 { address.0 } else { dat::apply_prefix(address.0, self.prefix).0 };
         if absolute >= self.reach {
             return None;
         }
-        let tag = Tag::Guest(self.domain, PageIndex(absolute / PAGE_SIZE));
-        let (access, zone) = self.host.buffered(self.asce, VirtualAddress(self.origin + absolute), kind, 0)?;
-        (check(tag, zone) == Verdict::Allow).then_some(access)
+        let page = PageIndex(absolute / PAGE_SIZE);
+        let (access, zone) = self.host.buffered(self.space, VirtualAddress(self.origin + absolute), kind, 0)?;
+        (check(Tag::Guest(self.domain, page), zone) == Verdict::Allow).then_some((access, page))
     }
 
-    fn access(&mut self, address: GuestAddress, kind: AccessKind) -> Result<Access<'m>, GuestEvent> {
+    /// Translation and zone check of one page: an access in progress, and the page.
+    fn access(&mut self, address: GuestAddress, kind: AccessKind) -> Result<(Access<'m>, PageIndex), GuestEvent> {
         match self.buffered(address, kind) {
             Some(access) => Ok(access),
             None => self.access_slowly(address, kind),
@@ -451,11 +461,15 @@ impl<'m> GuestCpu<'_, 'm> {
     }
 
     #[inline(never)]
-    fn access_slowly(&mut self, address: GuestAddress, kind: AccessKind) -> Result<Access<'m>, GuestEvent> {
-        let (frame, page) = self.locate_unchecked(address, kind)?;
+    fn access_slowly(
+        &mut self,
+        address: GuestAddress,
+        kind: AccessKind,
+    ) -> Result<(Access<'m>, PageIndex), GuestEvent> {
+        let (frame, page) = self.locate(address, kind)?;
         let access = self.host.begin(frame);
         match check(Tag::Guest(self.domain, page), access.zone()) {
-            Verdict::Allow => Ok(access),
+            Verdict::Allow => Ok((access, page)),
             verdict => {
                 drop(access);
                 Err(self.refuse(verdict, address, kind))
@@ -463,19 +477,8 @@ impl<'m> GuestCpu<'_, 'm> {
         }
     }
 
-    /// The frame that the guest reaches at an address, zone check included.
+    /// The frame and the page at an address, without the zone check.
     fn locate(&mut self, address: GuestAddress, kind: AccessKind) -> Result<(FrameNumber, PageIndex), GuestEvent> {
-        let found = self.locate_unchecked(address, kind)?;
-        drop(self.access(address, kind)?);
-        Ok(found)
-    }
-
-    #[inline(always)]
-    fn locate_unchecked(
-        &mut self,
-        address: GuestAddress,
-        kind: AccessKind,
-    ) -> Result<(FrameNumber, PageIndex), GuestEvent> {
         if let Some(exit) = self.exit {
             return Err(GuestEvent::Exit(exit));
         }
@@ -484,7 +487,7 @@ impl<'m> GuestCpu<'_, 'm> {
             return Err(GuestEvent::Program(ProgramInterruption::new(ProgramCode::Addressing)));
         }
         let at = VirtualAddress(self.origin + absolute);
-        let located = match self.host.translate_in(self.asce, at, kind, AddressSpace::Primary, false) {
+        let located = match self.host.translate_in(self.space, at, kind, AddressSpace::Primary, false) {
             Ok(located) => located,
             Err(interruption) => return Err(self.exit_with(interruption)),
         };

@@ -1,22 +1,24 @@
 //! A host CPU: loads, stores and purges. Ultravisor calls are in `call.rs`, SIE in `guest.rs`.
 
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
+use crate::firmware::Recent;
 use crate::machine::Machine;
 use crate::storage::arena::{Access, InFlight, RequestorNumber};
 use crate::storage::dat::{self, Level};
-use crate::storage::translation_buffer::{Purge, TranslationBuffer, property};
+use crate::storage::translation_buffer::{Purge, Space, TranslationBuffer, property};
 use crate::storage::{
     AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
     ZoneEntry, check,
 };
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// What of a CPU outlives its operation: the translation buffer, the registers, purges asked for by others.
 #[derive(Debug)]
 pub(crate) struct CpuSlot {
-    pub(crate) state: Mutex<Option<Box<CpuState>>>,
+    /// Whoever holds this operates the CPU.
+    pub(crate) state: Mutex<CpuState>,
     purge_pending: AtomicBool,
     purges: Mutex<Vec<Purge>>,
 }
@@ -24,7 +26,9 @@ pub(crate) struct CpuSlot {
 /// State that only the CPU itself touches while it operates.
 #[derive(Debug)]
 pub(crate) struct CpuState {
-    pub(crate) registers: Registers,
+    registers: Registers,
+    /// The home space of the registers.
+    home: Space,
     buffer: TranslationBuffer,
 }
 
@@ -47,17 +51,23 @@ impl CpuSlot {
     pub(crate) fn new() -> Self {
         let registers =
             Registers { problem_state: false, translation: false, primary: Asce(0), home: Asce(0), prefix: 0 };
-        let state = CpuState { registers, buffer: TranslationBuffer::new() };
-        Self {
-            state: Mutex::new(Some(Box::new(state))),
-            purge_pending: AtomicBool::new(false),
-            purges: Mutex::new(Vec::new()),
-        }
+        let state = CpuState { registers, home: Space::of(registers.home), buffer: TranslationBuffer::new() };
+        Self { state: Mutex::new(state), purge_pending: AtomicBool::new(false), purges: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn ask(&self, purge: Purge) {
         self.purges.lock().push(purge);
         self.purge_pending.store(true, Ordering::Release);
+    }
+}
+
+/// Counts a CPU as operating.
+#[derive(Debug)]
+struct Turn<'m>(&'m Machine);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.stopped();
     }
 }
 
@@ -71,14 +81,26 @@ pub struct HostCpu<'m> {
     pub(crate) number: u16,
     slot: &'m CpuSlot,
     in_flight: &'m InFlight,
-    state: Option<Box<CpuState>>,
+    state: MutexGuard<'m, CpuState>,
+    /// After the state: the CPU counts as operating until that is free.
+    _turn: Turn<'m>,
+    pub(super) recent: Recent,
     one_thread: PhantomData<*const ()>,
 }
 
 impl<'m> HostCpu<'m> {
-    pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: Box<CpuState>) -> Self {
+    pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: MutexGuard<'m, CpuState>) -> Self {
         let in_flight = machine.storage.in_flight(RequestorNumber(number));
-        Self { machine, number, slot, in_flight, state: Some(state), one_thread: PhantomData }
+        Self {
+            machine,
+            number,
+            slot,
+            in_flight,
+            state,
+            _turn: Turn(machine),
+            recent: Recent::default(),
+            one_thread: PhantomData,
+        }
     }
 
     /// Number of the CPU.
@@ -96,27 +118,28 @@ impl<'m> HostCpu<'m> {
     /// The registers.
     #[must_use]
     pub fn registers(&self) -> Registers {
-        self.state().registers
+        self.state.registers
     }
 
     /// Enters or leaves problem state.
     pub fn set_problem_state(&mut self, on: bool) {
-        self.state_mut().registers.problem_state = on;
+        self.state.registers.problem_state = on;
     }
 
     /// Switches translation in home space on or off.
     pub fn set_translation(&mut self, on: bool) {
-        self.state_mut().registers.translation = on;
+        self.state.registers.translation = on;
     }
 
     /// Loads control register 1. Purges nothing: translations of another space do not match.
     pub fn set_primary(&mut self, asce: Asce) {
-        self.state_mut().registers.primary = asce;
+        self.state.registers.primary = asce;
     }
 
     /// Loads control register 13.
     pub fn set_home(&mut self, asce: Asce) {
-        self.state_mut().registers.home = asce;
+        self.state.registers.home = asce;
+        self.state.home = Space::of(asce);
     }
 
     /// SET PREFIX. The low 13 bits are ignored; the translation buffer of this CPU is purged.
@@ -128,7 +151,7 @@ impl<'m> HostCpu<'m> {
         if !self.storage().contains(AbsoluteAddress(prefix), 0x2000) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
-        let state = self.state_mut();
+        let state = &mut *self.state;
         state.registers.prefix = prefix;
         state.buffer.purge(Purge::All);
         Ok(())
@@ -138,7 +161,7 @@ impl<'m> HostCpu<'m> {
     ///
     /// # Errors
     /// The interruption of the first page that refuses (T2–T9). Nothing has been loaded then.
-    #[inline]
+    #[inline(always)]
     pub fn load(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
         self.load_as(address, bytes, AccessKind::Fetch)
     }
@@ -147,7 +170,7 @@ impl<'m> HostCpu<'m> {
     ///
     /// # Errors
     /// The interruption of the first page that refuses (T2–T9). Nothing has been stored then.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         let offset = (address.0 % PAGE_SIZE) as usize;
         if bytes.len() <= PAGE_SIZE as usize - offset
@@ -256,7 +279,7 @@ impl<'m> HostCpu<'m> {
     /// Privileged operation.
     pub fn ptlb(&mut self) -> Result<(), ProgramInterruption> {
         self.check_privilege()?;
-        self.state_mut().buffer.purge(Purge::All);
+        self.state.buffer.purge(Purge::All);
         Ok(())
     }
 
@@ -291,16 +314,16 @@ impl<'m> HostCpu<'m> {
     }
 
     fn purge_everywhere(&mut self, purge: Purge) {
-        self.state_mut().buffer.purge(purge);
+        self.state.buffer.purge(purge);
         self.machine.ask_others_to_purge(self.number, purge);
     }
 
     pub(crate) fn purge_own(&mut self, purge: Purge) {
-        self.state_mut().buffer.purge(purge);
+        self.state.buffer.purge(purge);
     }
 
     pub(crate) fn check_privilege(&self) -> Result<(), ProgramInterruption> {
-        if self.state().registers.problem_state {
+        if self.state.registers.problem_state {
             return Err(ProgramInterruption::new(ProgramCode::PrivilegedOperation));
         }
         Ok(())
@@ -376,11 +399,10 @@ impl<'m> HostCpu<'m> {
     /// sends the caller the long way, which tells why.
     #[inline(always)]
     fn buffered_home(&self, address: VirtualAddress, kind: AccessKind) -> Option<Access<'m>> {
-        let registers = &self.state().registers;
-        if !registers.translation {
+        if !self.state.registers.translation {
             return None;
         }
-        let (access, zone) = self.buffered(registers.home, address, kind, property::LARGE)?;
+        let (access, zone) = self.buffered(self.state.home, address, kind, property::LARGE)?;
         (!zone.is_secure()).then_some(access)
     }
 
@@ -399,7 +421,7 @@ impl<'m> HostCpu<'m> {
     #[inline(always)]
     pub(crate) fn buffered(
         &self,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         kind: AccessKind,
         admitted: u64,
@@ -408,7 +430,7 @@ impl<'m> HostCpu<'m> {
             return None;
         }
         let admitted = if kind == AccessKind::Store { admitted } else { admitted | property::PROTECTED };
-        let entry = self.state().buffer.candidate(asce, address, admitted)?;
+        let entry = self.state.buffer.candidate(space, address, admitted)?;
         let access = self.begin(entry.frame());
         if !access.is_placed() {
             return None;
@@ -429,9 +451,9 @@ impl<'m> HostCpu<'m> {
         address: VirtualAddress,
         kind: AccessKind,
     ) -> Result<FrameNumber, ProgramInterruption> {
-        let registers = self.state().registers;
+        let registers = self.state.registers;
         if registers.translation {
-            let entry = self.translate_in(registers.home, address, kind, AddressSpace::Home, true)?;
+            let entry = self.translate_in(self.state.home, address, kind, AddressSpace::Home, true)?;
             return Ok(entry.frame);
         }
         let absolute = dat::apply_prefix(address.0, registers.prefix);
@@ -445,22 +467,22 @@ impl<'m> HostCpu<'m> {
     #[inline(always)]
     pub(crate) fn translate_in(
         &mut self,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         kind: AccessKind,
-        space: AddressSpace,
+        named: AddressSpace,
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         if self.slot.purge_pending.load(Ordering::Acquire) {
             self.purge_as_asked();
         }
         let storage = self.storage();
-        let located = match self.state().buffer.find(storage, asce, address) {
+        let located = match self.state.buffer.find(storage, space, address) {
             Some(entry) => Located { frame: entry.frame(), protected: entry.is_protected(), large: entry.is_large() },
-            None => self.form(asce, address, kind, space, prefixing)?,
+            None => self.form(space, address, kind, named, prefixing)?,
         };
         if located.protected && kind == AccessKind::Store {
-            return Err(Self::protection(address, space));
+            return Err(Self::protection(address, named));
         }
         Ok(located)
     }
@@ -474,30 +496,30 @@ impl<'m> HostCpu<'m> {
     #[inline(never)]
     fn form(
         &mut self,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         kind: AccessKind,
-        space: AddressSpace,
+        named: AddressSpace,
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         let storage = self.storage();
-        let found = match dat::walk(storage, asce, address) {
+        let found = match dat::walk(storage, space.asce(), address) {
             Ok(found) => found,
             Err(TranslationFault::SecureTable(table)) => {
-                return Err(self.secure_storage_access(table.0, AccessKind::Fetch, space));
+                return Err(self.secure_storage_access(table.0, AccessKind::Fetch, named));
             }
             Err(TranslationFault::Exception(code)) => {
-                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, space) };
+                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, named) };
                 return Err(ProgramInterruption { code, teid });
             }
         };
-        let prefix = if prefixing { self.state().registers.prefix } else { 0 };
+        let prefix = if prefixing { self.state.registers.prefix } else { 0 };
         let absolute = dat::apply_prefix(found.address, prefix);
         if !storage.contains(absolute, 1) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
         let frame = absolute.frame();
-        self.state_mut().buffer.insert(storage, asce, address, &found, frame);
+        self.state.buffer.insert(storage, space, address, &found, frame);
         Ok(Located { frame, protected: found.protected, large: found.large })
     }
 
@@ -506,7 +528,7 @@ impl<'m> HostCpu<'m> {
         self.slot.purge_pending.store(false, Ordering::Relaxed);
         let purges = core::mem::take(&mut *self.slot.purges.lock());
         for purge in purges {
-            self.state_mut().buffer.purge(purge);
+            self.state.buffer.purge(purge);
         }
     }
 
@@ -530,17 +552,6 @@ impl<'m> HostCpu<'m> {
     pub(crate) fn storage(&self) -> &'m Storage {
         &self.machine.storage
     }
-
-    #[inline(always)]
-    fn state(&self) -> &CpuState {
-        // Taken only by `drop`.
-        self.state.as_deref().expect("an operating CPU has its state")
-    }
-
-    #[inline(always)]
-    fn state_mut(&mut self) -> &mut CpuState {
-        self.state.as_deref_mut().expect("an operating CPU has its state")
-    }
 }
 
 /// A translated page.
@@ -549,11 +560,4 @@ pub(crate) struct Located {
     pub(crate) frame: FrameNumber,
     pub(crate) protected: bool,
     pub(crate) large: bool,
-}
-
-impl Drop for HostCpu<'_> {
-    fn drop(&mut self) {
-        *self.slot.state.lock() = self.state.take();
-        self.machine.stopped();
-    }
 }

@@ -1,7 +1,7 @@
 //! Paging: import, export and destruction of pages.
 
 use super::rows::RowLock;
-use super::{Call, CallResult, Configuration, Life, PageRecord, Stop, Ultravisor, refuse};
+use super::{Call, CallResult, Configuration, Life, PageRecord, Recent, Stop, Ultravisor, refuse};
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, PageIndex};
 use crate::config::{ChangeDetection, Generation};
 use crate::crypto::{ChangeHash, Counter, SealIndex};
@@ -137,7 +137,7 @@ impl Ultravisor {
     }
 
     /// CONV_FROM_SEC_STOR: 0x101 outside storage, 0x103 donated, 0x105 counter at its end (D10).
-    pub(super) fn export(&self, storage: &Storage, address: u64) -> CallResult {
+    pub(super) fn export(&self, storage: &Storage, recent: &mut Recent, address: u64) -> CallResult {
         let number = Self::frame_in_storage(storage, address)?;
         let seen = storage.zone(number);
         if seen.is_locked() {
@@ -150,12 +150,12 @@ impl Ultravisor {
                 (domain, page)
             }
         };
-        let owner = self.objects.domain(domain).ok_or(Stop::Busy)?;
+        let owner = self.objects.recent_domain(recent, domain).ok_or(Stop::Busy)?;
         if owner.is_gone() {
-            return self.reclaim(storage, number, seen.state(), &owner, "T48");
+            return self.reclaim(storage, number, seen.state(), owner, "T48");
         }
         let life = owner.hold().map_err(|_| Stop::Busy)?;
-        let (mut row, mut frame) = Self::lock_registered(storage, &owner, page, number, seen.state())?;
+        let (mut row, mut frame) = Self::lock_registered(storage, owner, page, number, seen.state())?;
         let (record, rule) = match seen.state() {
             FrameState::Secure(..) => {
                 self.seal(&mut frame, &mut row, &life, page)?;
@@ -203,7 +203,7 @@ impl Ultravisor {
 
     /// DESTR_SEC_STOR: 0x101 outside storage, 0x103 donated, 0x104 while the owner has a CPU, 0x107/0xd
     /// for a non-secure frame on the old machine (D10, D26).
-    pub(super) fn destroy_page(&self, storage: &Storage, address: u64) -> CallResult {
+    pub(super) fn destroy_page(&self, storage: &Storage, recent: &mut Recent, address: u64) -> CallResult {
         let number = Self::frame_in_storage(storage, address)?;
         let seen = storage.zone(number);
         if seen.is_locked() {
@@ -219,15 +219,15 @@ impl Ultravisor {
                 (domain, page)
             }
         };
-        let owner = self.objects.domain(domain).ok_or(Stop::Busy)?;
+        let owner = self.objects.recent_domain(recent, domain).ok_or(Stop::Busy)?;
         if owner.is_gone() {
-            return self.reclaim(storage, number, seen.state(), &owner, "T52");
+            return self.reclaim(storage, number, seen.state(), owner, "T52");
         }
         let life = owner.hold().map_err(|_| Stop::Busy)?;
         if !life.cpus.is_empty() {
             return refuse(0x104, "D26");
         }
-        let (mut row, mut frame) = Self::lock_registered(storage, &owner, page, number, seen.state())?;
+        let (mut row, mut frame) = Self::lock_registered(storage, owner, page, number, seen.state())?;
         let rule = if matches!(seen.state(), FrameState::Secure(..)) { "T50" } else { "T51" };
         frame.clear();
         row.set(PageRecord::Destroyed, false);

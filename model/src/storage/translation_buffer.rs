@@ -35,6 +35,33 @@ pub(crate) mod property {
     pub(super) const EMPTY: u64 = 4;
 }
 
+/// An address space as the buffer looks it up: its ASCE, and where its entries go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Space {
+    asce: Asce,
+    way: u64,
+}
+
+impl Space {
+    /// The space that an ASCE names.
+    pub(crate) fn of(asce: Asce) -> Self {
+        // Bits 12 and up of the table origin, folded and shifted to where the slot has its way.
+        let folded = asce.0 >> 12 ^ asce.0 >> 14 ^ asce.0 >> 18;
+        Self { asce, way: (folded & (WAYS as u64 - 1)) << 8 }
+    }
+
+    /// The ASCE.
+    pub(crate) fn asce(self) -> Asce {
+        self.asce
+    }
+
+    /// The low eight bits are the page index, so that IPTE finds its candidates without a search.
+    #[inline(always)]
+    fn slot(self, address: VirtualAddress) -> usize {
+        (address.page() ^ self.way) as usize & (ENTRIES - 1)
+    }
+}
+
 const PAGE_MASK: u64 = !0xfff;
 
 impl Entry {
@@ -95,16 +122,16 @@ impl TranslationBuffer {
     /// The entry for an address, if there is one whose properties are all among `admitted`. It is live
     /// only if its generation is that of its frame.
     #[inline(always)]
-    pub(crate) fn candidate(&self, asce: Asce, address: VirtualAddress, admitted: u64) -> Option<&Entry> {
-        let entry = &self.entries[slot(asce, address.page())];
-        let differs = (entry.page ^ address.0 & PAGE_MASK) & !admitted | (entry.asce ^ asce.0);
+    pub(crate) fn candidate(&self, space: Space, address: VirtualAddress, admitted: u64) -> Option<&Entry> {
+        let entry = &self.entries[space.slot(address)];
+        let differs = (entry.page ^ address.0 & PAGE_MASK) & !admitted | (entry.asce ^ space.asce.0);
         (differs == 0).then_some(entry)
     }
 
     /// The live entry for an address, if there is one.
     #[inline(always)]
-    pub(crate) fn find(&self, storage: &Storage, asce: Asce, address: VirtualAddress) -> Option<&Entry> {
-        let entry = self.candidate(asce, address, property::PROTECTED | property::LARGE)?;
+    pub(crate) fn find(&self, storage: &Storage, space: Space, address: VirtualAddress) -> Option<&Entry> {
+        let entry = self.candidate(space, address, property::PROTECTED | property::LARGE)?;
         (entry.generation == storage.generation(entry.frame())).then_some(entry)
     }
 
@@ -112,7 +139,7 @@ impl TranslationBuffer {
     pub(crate) fn insert(
         &mut self,
         storage: &Storage,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         found: &Translation,
         frame: FrameNumber,
@@ -123,8 +150,8 @@ impl TranslationBuffer {
         }
         let properties =
             if found.protected { property::PROTECTED } else { 0 } | if found.large { property::LARGE } else { 0 };
-        self.entries[slot(asce, address.page())] = Entry {
-            asce: asce.0,
+        self.entries[space.slot(address)] = Entry {
+            asce: space.asce.0,
             page: address.0 & PAGE_MASK | properties,
             leaf: found.leaf.0,
             // At most 16 TiB of storage, so 32 bits hold every frame number.
@@ -162,21 +189,13 @@ impl TranslationBuffer {
     }
 }
 
-/// The low eight bits are the page index, so that IPTE finds its candidates without a search.
-#[inline(always)]
-fn slot(asce: Asce, page: u64) -> usize {
-    // Bits 14 to 17 and 18 to 21 of the table origin, at the place of the way.
-    let space = (asce.0 >> 6 ^ asce.0 >> 10) & 0xf00;
-    (page ^ space) as usize & (ENTRIES - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::ByteOrder;
     use crate::storage::{Donation, FrameState};
 
-    const SPACE: Asce = Asce(0x1_0000);
+    const ASCE: Asce = Asce(0x1_0000);
 
     fn found(leaf: u64) -> Translation {
         Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), protected: false, large: false }
@@ -185,43 +204,43 @@ mod tests {
     fn filled() -> (Storage, TranslationBuffer) {
         let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
         let mut buffer = TranslationBuffer::new();
-        buffer.insert(&storage, SPACE, VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
-        buffer.insert(&storage, SPACE, VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
         (storage, buffer)
     }
 
     #[test]
     fn a_page_is_found_under_its_own_space_only() {
         let (storage, buffer) = filled();
-        assert_eq!(buffer.find(&storage, SPACE, VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x5000)).is_none());
-        assert!(buffer.find(&storage, Asce(0x2_0000), VirtualAddress(0x3000)).is_none());
+        assert_eq!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x5000)).is_none());
+        assert!(buffer.find(&storage, Space::of(Asce(0x2_0000)), VirtualAddress(0x3000)).is_none());
     }
 
     #[test]
     fn properties_must_be_admitted() {
         let (storage, mut buffer) = filled();
         let translation = Translation { protected: true, ..found(0x8018) };
-        buffer.insert(&storage, SPACE, VirtualAddress(0x3000), &translation, FrameNumber(5));
-        let at = |address, admitted| buffer.candidate(SPACE, VirtualAddress(address), admitted).is_some();
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &translation, FrameNumber(5));
+        let at = |address, admitted| buffer.candidate(Space::of(ASCE), VirtualAddress(address), admitted).is_some();
         assert_eq!([at(0x3000, 0), at(0x3000, property::LARGE), at(0x3000, property::PROTECTED)], [false, false, true]);
         assert!(at(0x4000, 0) && !at(0x5000, property::PROTECTED | property::LARGE));
-        let entry = *buffer.find(&storage, SPACE, VirtualAddress(0x3000)).unwrap();
+        let entry = *buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).unwrap();
         assert!(entry.is_protected() && !entry.is_large());
     }
 
     #[test]
     fn the_page_at_0_of_space_0_is_not_found_in_an_empty_buffer() {
         let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-        assert!(TranslationBuffer::new().find(&storage, Asce(0), VirtualAddress(0)).is_none());
+        assert!(TranslationBuffer::new().find(&storage, Space::of(Asce(0)), VirtualAddress(0)).is_none());
     }
 
     #[test]
     fn a_zone_change_voids_the_entries_of_its_frame() {
         let (storage, buffer) = filled();
         storage.try_lock(FrameNumber(5)).unwrap().commit(FrameState::Donated(Donation::Base));
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x3000)).is_none());
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x4000)).is_some());
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).is_none());
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x4000)).is_some());
     }
 
     #[test]
@@ -229,11 +248,11 @@ mod tests {
         let live = |purge| {
             let (storage, mut buffer) = filled();
             buffer.purge(purge);
-            [0x3000, 0x4000].map(|address| buffer.find(&storage, SPACE, VirtualAddress(address)).is_some())
+            [0x3000, 0x4000].map(|address| buffer.find(&storage, Space::of(ASCE), VirtualAddress(address)).is_some())
         };
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8018))), [false, true]);
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8820))), [true, true]);
-        assert_eq!(live(Purge::Space(SPACE)), [false, false]);
+        assert_eq!(live(Purge::Space(ASCE)), [false, false]);
         assert_eq!(live(Purge::Space(Asce(0x2_0000))), [true, true]);
         assert_eq!(live(Purge::Index(Level::Segment, 0)), [false, false]);
         assert_eq!(live(Purge::Index(Level::Segment, 1)), [true, true]);
