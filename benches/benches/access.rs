@@ -2,11 +2,12 @@
 
 use core::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uvsim_benches::cases::Resident;
 use uvsim_benches::host::{Host, machine};
 use uvsim_benches::limits::{BarePages, MappedPages};
 use uvsim_benches::sets::{LARGE, MIDDLE, SMALL};
+use uvsim_benches::stopwatch::Stopwatch;
 
 fn access(criterion: &mut Criterion) {
     for set in [SMALL, MIDDLE, LARGE] {
@@ -54,7 +55,7 @@ fn access(criterion: &mut Criterion) {
 }
 
 fn timed<T: Copy>(items: &[T], operation: impl FnMut(T)) -> Duration {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     items.iter().copied().for_each(operation);
     start.elapsed()
 }

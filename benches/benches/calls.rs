@@ -1,11 +1,12 @@
 //! Calls that move no page.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uvsim_benches::cases::Resident;
 use uvsim_benches::host::{Host, machine};
 use uvsim_benches::limits::States;
 use uvsim_benches::sets::{LARGE, MIDDLE, SMALL};
+use uvsim_benches::stopwatch::Stopwatch;
 
 fn calls(criterion: &mut Criterion) {
     for set in [SMALL, MIDDLE, LARGE] {
@@ -27,7 +28,7 @@ fn calls(criterion: &mut Criterion) {
         run("share and unshare", &mut |pages| ours.share_and_unshare(pages));
         run("nothing to do", &mut |pages| ours.export_nothing(pages));
         run("limit/atomic exchanges", &mut |pages| {
-            let start = Instant::now();
+            let start = Stopwatch::start();
             pages.iter().for_each(|&page| states.change_twice(page));
             start.elapsed()
         });

@@ -6,6 +6,7 @@ use uvsim_benches::cases::{Arriving, Resident};
 use uvsim_benches::host::{Host, machine};
 use uvsim_benches::limits::BarePages;
 use uvsim_benches::sets::{LARGE, MIDDLE, SMALL};
+use uvsim_benches::stopwatch::Stopwatch;
 
 fn paging(criterion: &mut Criterion) {
     for set in [SMALL, MIDDLE, LARGE] {
@@ -93,7 +94,7 @@ fn arrival(criterion: &mut Criterion) {
 }
 
 fn timed(pages: &[u64], operation: impl FnMut(u64)) -> Duration {
-    let start = std::time::Instant::now();
+    let start = Stopwatch::start();
     pages.iter().copied().for_each(operation);
     start.elapsed()
 }

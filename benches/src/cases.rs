@@ -3,8 +3,9 @@
 use crate::host::{Guest, Host, guest_call, prepare_guest_call};
 use crate::limits::PAGE;
 use crate::sets::Set;
+use crate::stopwatch::Stopwatch;
 use core::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uvsim_model::address::{FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::uvc::Command;
 
@@ -52,7 +53,7 @@ impl<'m> Resident<'m> {
 
     /// Exports pages.
     pub fn export(&mut self, pages: &[u64]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             self.host.export(FrameNumber(self.first + page));
         }
@@ -61,7 +62,7 @@ impl<'m> Resident<'m> {
 
     /// Imports them again.
     pub fn import(&mut self, pages: &[u64]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             self.host.import(&self.guest, PageIndex(FIRST_PAGE + page));
         }
@@ -91,7 +92,7 @@ impl<'m> Resident<'m> {
     /// The guest shares and unshares each page: two Ultravisor calls with blocks in its storage.
     pub fn share_and_unshare(&mut self, pages: &[u64]) -> Duration {
         let mut cpu = self.host.enter(&self.guest);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             guest_call(&mut cpu, SHARE_BLOCK, PageIndex(FIRST_PAGE + page));
             guest_call(&mut cpu, UNSHARE_BLOCK, PageIndex(FIRST_PAGE + page));
@@ -102,7 +103,7 @@ impl<'m> Resident<'m> {
     /// The host exports frames that are non-secure already: a call with nothing to do (T47).
     pub fn export_nothing(&mut self, pages: &[u64]) -> Duration {
         let first = self.host_bytes / PAGE as u64;
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             self.host.export(FrameNumber(first + page));
         }
@@ -112,7 +113,7 @@ impl<'m> Resident<'m> {
     /// The guest loads words.
     pub fn guest_load(&mut self, words: &[u32]) -> Duration {
         let mut cpu = self.host.enter(&self.guest);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &at in words {
             let mut word = [0; 8];
             cpu.load(GuestAddress(FIRST_PAGE * PAGE as u64 + u64::from(at)), &mut word).expect("resident");
@@ -124,7 +125,7 @@ impl<'m> Resident<'m> {
     /// The guest stores words.
     pub fn guest_store(&mut self, words: &[u32]) -> Duration {
         let mut cpu = self.host.enter(&self.guest);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &at in words {
             let word = u64::from(at).to_ne_bytes();
             cpu.store(GuestAddress(FIRST_PAGE * PAGE as u64 + u64::from(at)), &word).expect("resident");
@@ -134,7 +135,7 @@ impl<'m> Resident<'m> {
 
     /// The host loads words of its own memory.
     pub fn host_load(&mut self, words: &[u32]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &at in words {
             let mut word = [0; 8];
             self.host.cpu.load(VirtualAddress(self.host_bytes + u64::from(at)), &mut word).expect("non-secure");
@@ -145,7 +146,7 @@ impl<'m> Resident<'m> {
 
     /// The host stores words to its own memory.
     pub fn host_store(&mut self, words: &[u32]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &at in words {
             let word = u64::from(at).to_ne_bytes();
             self.host.cpu.store(VirtualAddress(self.host_bytes + u64::from(at)), &word).expect("non-secure");
@@ -156,7 +157,7 @@ impl<'m> Resident<'m> {
     /// The guest loads whole pages.
     pub fn guest_load_pages(&mut self, pages: &[u64]) -> Duration {
         let mut cpu = self.host.enter(&self.guest);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             let at = GuestAddress((FIRST_PAGE + page) * PAGE as u64);
             cpu.load(at, self.staging.as_mut_slice()).expect("resident");
@@ -168,7 +169,7 @@ impl<'m> Resident<'m> {
     /// The guest stores whole pages.
     pub fn guest_store_pages(&mut self, pages: &[u64]) -> Duration {
         let mut cpu = self.host.enter(&self.guest);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             let at = GuestAddress((FIRST_PAGE + page) * PAGE as u64);
             cpu.store(at, black_box(self.staging.as_slice())).expect("resident");
@@ -178,7 +179,7 @@ impl<'m> Resident<'m> {
 
     /// The host loads whole pages of its own memory.
     pub fn host_load_pages(&mut self, pages: &[u64]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             let at = VirtualAddress(self.host_bytes + page * PAGE as u64);
             self.host.cpu.load(at, self.staging.as_mut_slice()).expect("non-secure");
@@ -189,7 +190,7 @@ impl<'m> Resident<'m> {
 
     /// The host stores whole pages to its own memory.
     pub fn host_store_pages(&mut self, pages: &[u64]) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &page in pages {
             let at = VirtualAddress(self.host_bytes + page * PAGE as u64);
             self.host.cpu.store(at, black_box(self.staging.as_slice())).expect("non-secure");
@@ -225,7 +226,7 @@ impl<'m> Arriving<'m> {
         for (page, &frame) in (self.used..).zip(frames) {
             self.host.map(&mut self.guest, PageIndex(page), FrameNumber(self.frames + frame));
         }
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for (page, _) in (self.used..).zip(frames) {
             self.host.import(&self.guest, PageIndex(page));
         }
@@ -239,7 +240,7 @@ impl<'m> Arriving<'m> {
             self.host.export(FrameNumber(self.frames + frame));
             self.host.import(&self.guest, PageIndex(page));
         }
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &frame in frames {
             self.host.destroy(FrameNumber(self.frames + frame));
         }

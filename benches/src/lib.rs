@@ -15,4 +15,5 @@ pub mod order;
 pub mod samples;
 pub mod sections;
 pub mod sets;
+pub mod stopwatch;
 pub mod table;

@@ -1,7 +1,8 @@
 //! Samples of many cases, taken round robin, and their medians.
 
+use crate::stopwatch::Stopwatch;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Nanoseconds per operation, by case. The cases of one round belong together.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ impl Samples {
 
     /// Times an operation on every item and adds it to the sample of this round.
     pub fn time<T: Copy>(&mut self, case: &'static str, items: &[T], mut operation: impl FnMut(T)) {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for &item in items {
             operation(item);
         }

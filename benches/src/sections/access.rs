@@ -15,6 +15,8 @@ const HOST_LOAD: &str = "host load, 8 bytes";
 const HOST_STORE: &str = "host store, 8 bytes";
 const READ_OBJ: &str = "vm-memory read_obj";
 const WRITE_OBJ: &str = "vm-memory write_obj";
+const READ_OBJ_SHARED: &str = "vm-memory read_obj, code shared by all lengths";
+const WRITE_OBJ_SHARED: &str = "vm-memory write_obj, code shared by all lengths";
 const RAW_LOAD: &str = "raw load";
 const RAW_STORE: &str = "raw store";
 const GUEST_LOAD_PAGE: &str = "guest load, 4096 bytes";
@@ -54,6 +56,8 @@ fn access_of(plan: &Plan, set: Set) -> Vec<Row> {
     vec![
         row(GUEST_LOAD, READ_OBJ, target),
         row(GUEST_STORE, WRITE_OBJ, target),
+        row(GUEST_LOAD, READ_OBJ_SHARED, target),
+        row(GUEST_STORE, WRITE_OBJ_SHARED, target),
         row(GUEST_LOAD, RAW_LOAD, None),
         row(GUEST_STORE, RAW_STORE, None),
         row(HOST_LOAD, READ_OBJ, None),
@@ -79,12 +83,16 @@ fn word_pass(
     samples.time(READ_OBJ, words, |at| {
         black_box(mapped.read_obj(u64::from(at)));
     });
+    samples.time(READ_OBJ_SHARED, words, |at| {
+        black_box(mapped.read_obj_shared(u64::from(at)));
+    });
     samples.add(HOST_LOAD, ours.host_load(words), count);
     samples.time(RAW_LOAD, words, |at| {
         black_box(bare.load(u64::from(at)));
     });
     samples.add(GUEST_STORE, ours.guest_store(words), count);
     samples.time(WRITE_OBJ, words, |at| mapped.write_obj(u64::from(at), u64::from(at)));
+    samples.time(WRITE_OBJ_SHARED, words, |at| mapped.write_obj_shared(u64::from(at), u64::from(at)));
     samples.add(HOST_STORE, ours.host_store(words), count);
     samples.time(RAW_STORE, words, |at| bare.store(u64::from(at), u64::from(at)));
 }
