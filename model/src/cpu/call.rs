@@ -95,7 +95,7 @@ impl HostCpu<'_> {
         let header = BlockHeader::parse(header, order);
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
-        let mut block = Block::new(header.length, order);
+        let mut block = self.take_block(header.length);
         // The access to the header is one to the whole block if that lies in the same page.
         let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
         if whole && checked.is_ok() {
@@ -119,6 +119,7 @@ impl HostCpu<'_> {
             }
         };
         self.finish(address, header.command, &block, &answer)?;
+        self.give_block(block);
         Ok(answer.cc)
     }
 

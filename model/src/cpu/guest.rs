@@ -333,7 +333,7 @@ impl<'m> GuestCpu<'_, 'm> {
         let header = BlockHeader::parse(header, order);
         let firmware = &self.host.machine.firmware;
         let checked = general_checks(header, Issuer::Guest, firmware.guest_calls(), true);
-        let mut block = Block::new(header.length, order);
+        let mut block = self.host.take_block(header.length);
         // The access to the header is one to the whole block if that lies in the same page.
         let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
         if whole && checked.is_ok() {
@@ -352,6 +352,7 @@ impl<'m> GuestCpu<'_, 'm> {
         };
         let answer = Answer::of(result);
         self.finish(address, home, header.command, &block, &answer)?;
+        self.host.give_block(block);
         Ok(answer.cc)
     }
 

@@ -10,6 +10,7 @@ use crate::storage::{
     AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
     ZoneEntry, check,
 };
+use crate::uvc::Block;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, MutexGuard};
@@ -85,6 +86,8 @@ pub struct HostCpu<'m> {
     /// After the state: the CPU counts as operating until that is free.
     _turn: Turn<'m>,
     pub(super) recent: Recent,
+    /// The block of the latest call, to be used again.
+    spare_block: Option<Box<Block>>,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -99,6 +102,7 @@ impl<'m> HostCpu<'m> {
             state,
             _turn: Turn(machine),
             recent: Recent::default(),
+            spare_block: None,
             one_thread: PhantomData,
         }
     }
@@ -437,6 +441,19 @@ impl<'m> HostCpu<'m> {
         }
         let zone = access.zone();
         (access.generation() == entry.generation()).then_some((access, zone))
+    }
+
+    /// A block for a call.
+    pub(super) fn take_block(&mut self, length: u16) -> Box<Block> {
+        let order = self.storage().order();
+        let mut block = self.spare_block.take().unwrap_or_else(|| Box::new(Block::new(0, order)));
+        block.reset(length);
+        block
+    }
+
+    /// Keeps a block for the next call.
+    pub(super) fn give_block(&mut self, block: Box<Block>) {
+        self.spare_block = Some(block);
     }
 
     /// Announces an access to a frame.

@@ -16,7 +16,9 @@ impl Ultravisor {
     pub(super) fn import(&self, call: &Call<'_>, configuration: &Configuration, address: u64) -> CallResult {
         let life = configuration.hold()?;
         let Some(page) = configuration.page(address) else { return refuse(0x103, "Q2") };
+        configuration.rows.fetch_ahead(page);
         let target = Self::locate(call.storage, configuration, page)?;
+        call.storage.fetch_ahead(target);
         let mut row = configuration.rows.try_lock(page).ok_or(Stop::Busy)?;
         let mut frame = call.storage.try_lock(target).ok_or(Stop::Busy)?;
         if frame.state().registration() == Some((configuration.domain, page)) {
@@ -154,6 +156,8 @@ impl Ultravisor {
         if owner.is_gone() {
             return self.reclaim(storage, number, seen.state(), owner, "T48");
         }
+        owner.rows.fetch_ahead(page);
+        storage.fetch_ahead(number);
         let life = owner.hold().map_err(|_| Stop::Busy)?;
         let (mut row, mut frame) = Self::lock_registered(storage, owner, page, number, seen.state())?;
         let (record, rule) = match seen.state() {
@@ -223,6 +227,8 @@ impl Ultravisor {
         if owner.is_gone() {
             return self.reclaim(storage, number, seen.state(), owner, "T52");
         }
+        owner.rows.fetch_ahead(page);
+        storage.fetch_ahead(number);
         let life = owner.hold().map_err(|_| Stop::Busy)?;
         if !life.cpus.is_empty() {
             return refuse(0x104, "D26");

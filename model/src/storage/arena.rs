@@ -11,6 +11,7 @@ use super::directory::{Directory, Piece};
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
+use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const FRAMES: usize = 256;
@@ -139,6 +140,16 @@ impl Storage {
         // Looked up after the announcement: a chunk that comes later belongs to a frame that nobody has
         // changed before this access is over.
         Access { slot, place: self.chunk(frame), storage: self, frame }
+    }
+
+    /// Has the processor fetch the state and the first bytes of a frame that is about to be locked. The
+    /// values do not matter.
+    #[inline]
+    pub(crate) fn fetch_ahead(&self, frame: FrameNumber) {
+        if let Some((chunk, index)) = self.chunk(frame) {
+            black_box(chunk.keepers[index].zone.load(Ordering::Relaxed));
+            black_box(chunk.data[index][0].load(Ordering::Relaxed));
+        }
     }
 
     /// Takes the lock of a frame, which shuts out everybody. `None` when it is taken, or outside storage.
