@@ -622,7 +622,7 @@ fn merge(word: &AtomicU64, at: usize, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::address::PageIndex;
     use crate::storage::zone::Domain;
@@ -675,6 +675,43 @@ mod tests {
         let mut byte = [0];
         storage.load(AbsoluteAddress(9 * 4096 + 17), &mut byte).unwrap();
         assert_eq!(byte, [3]);
+    }
+
+    /// Lets a test stand at the end of the count without 2^32 changes.
+    pub(in crate::storage) fn set_generation(storage: &Storage, frame: FrameNumber, generation: u32) {
+        let (chunk, index) = storage.chunk_or_make(frame).unwrap();
+        chunk.keepers[index].generation.store(generation, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_generation_never_comes_again() {
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let frame = FrameNumber(3);
+        set_generation(&storage, frame, NEVER_BUFFERED - 1);
+        for state in [FrameState::Secure(Domain(1), PageIndex(2)), FrameState::NonSecure] {
+            storage.try_lock(frame).unwrap().commit(state);
+            assert_eq!(storage.generation(frame), NEVER_BUFFERED);
+        }
+    }
+
+    #[test]
+    fn stores_leave_their_mark_and_zone_changes_theirs() {
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        storage.store(AbsoluteAddress(0x5000), &[1]).unwrap();
+        let marked = || {
+            let mut found = Vec::new();
+            storage.chunks().for_each(|(_, chunk)| chunk.visit_touched(|index| found.push(index)));
+            found
+        };
+        assert_eq!((marked(), marked()), (vec![5], vec![]));
+        storage.begin(storage.in_flight(RequestorNumber(0)), FrameNumber(5)).store(8, &[1]);
+        assert_eq!(marked(), [5]);
+        let changed = || storage.chunks().any(|(_, chunk)| chunk.take_zone_changed());
+        assert!(!changed());
+        for frame in [7, 9] {
+            storage.try_lock(FrameNumber(frame)).unwrap().commit(FrameState::Secure(Domain(1), PageIndex(2)));
+        }
+        assert!(changed() && !changed());
     }
 
     #[test]

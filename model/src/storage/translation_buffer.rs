@@ -244,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_at_the_end_of_its_count_is_not_buffered() {
+        use crate::storage::arena::tests::set_generation;
+        let (storage, mut buffer) = filled();
+        for (generation, buffered) in [(NEVER_BUFFERED - 1, true), (NEVER_BUFFERED, false)] {
+            buffer.purge(Purge::All);
+            set_generation(&storage, FrameNumber(5), generation);
+            buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
+            let hit = buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).is_some();
+            assert_eq!(hit, buffered, "{generation:#x}");
+        }
+    }
+
+    #[test]
     fn purges_remove_what_they_name() {
         let live = |purge| {
             let (storage, mut buffer) = filled();
