@@ -1,1 +1,7 @@
-//! The program.
+//! uvsim: a behavioural simulator of the IBM Z Ultravisor (IBM Secure Execution), as a library.
+//!
+//! - [`scenario`]: the scenario language, from text to a resolved document.
+
+#![forbid(unsafe_code)]
+
+pub mod scenario;

@@ -1,0 +1,593 @@
+//! The scan before the parser: one pass, no recursion, strict where the parser would have to recover.
+
+use super::SyntaxError;
+use super::lexis::{Word, classify, is_blank, is_forbidden, is_newline, is_word, shown};
+
+/// Blocks may be nested this deeply.
+const MAX_DEPTH: usize = 32;
+/// Commented-out blocks may be nested this deeply; the parser's time is exponential in it.
+const MAX_SLASHED_DEPTH: usize = 3;
+
+/// The text with its comments blanked, every byte at its place; or what is wrong with it.
+pub(super) fn scan(text: &str, limit: usize) -> Result<String, Vec<SyntaxError>> {
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        state: State::Start,
+        slashed: None,
+        node_slashed: false,
+        spaced: true,
+        blocks: Vec::new(),
+        comments: Vec::new(),
+        errors: Vec::new(),
+    };
+    if text.starts_with('\u{feff}') {
+        scanner.at = '\u{feff}'.len_utf8();
+    }
+    while scanner.errors.len() < limit && scanner.step() {}
+    scanner.end();
+    if !scanner.errors.is_empty() {
+        return Err(scanner.errors);
+    }
+    let mut cleaned = text.to_owned().into_bytes();
+    for (start, end) in scanner.comments {
+        cleaned[start..end].fill(b' ');
+    }
+    // Comments begin and end between characters, so this cannot fail.
+    String::from_utf8(cleaned).map_err(|_| vec![SyntaxError::new((0, 0), "the text is not UTF-8", "here", "")])
+}
+
+/// What may come next within a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// A node, or the end of the block.
+    Start,
+    /// The name of a node, after its type.
+    TypedName,
+    /// An argument, a property or a block; `key` if the last word can be the name of a property.
+    Entries { key: bool },
+    /// The value of an argument, after its type.
+    TypedValue,
+    /// The value of a property.
+    Value,
+    /// The end of the node, after its block.
+    Closed { slashed: bool },
+    /// Anything: an error was found in this line.
+    Lost,
+}
+
+struct Block {
+    offset: usize,
+    /// A `/-` stands before the block itself.
+    slashed: bool,
+    /// The block or its node is commented out.
+    hidden: bool,
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    state: State,
+    /// Where a `/-` stands whose target has not come yet.
+    slashed: Option<usize>,
+    /// The node is commented out.
+    node_slashed: bool,
+    /// There was a blank since the last word.
+    spaced: bool,
+    blocks: Vec<Block>,
+    comments: Vec<(usize, usize)>,
+    errors: Vec<SyntaxError>,
+}
+
+impl<'a> Scanner<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn error(&mut self, start: usize, message: &str, label: &str, help: &str) {
+        if self.state != State::Lost {
+            let end = self.at.max(start);
+            self.errors.push(SyntaxError::new((start, end - start), message, label, help));
+        }
+        self.state = State::Lost;
+        self.slashed = None;
+    }
+
+    /// An error that makes the rest of the text meaningless.
+    fn fatal(&mut self, start: usize, length: usize, message: &str, label: &str, help: &str) {
+        self.errors.push(SyntaxError::new((start, length), message, label, help));
+        self.blocks.clear();
+        self.state = State::Lost;
+        self.at = self.text.len();
+    }
+
+    /// Takes one token; false at the end.
+    fn step(&mut self) -> bool {
+        let Some(c) = self.rest().chars().next() else { return false };
+        let start = self.at;
+        match c {
+            _ if is_blank(c) => {
+                self.at += c.len_utf8();
+                self.spaced = true;
+            }
+            _ if is_newline(c) => {
+                self.at += c.len_utf8();
+                // A `/-` reaches over the end of the line.
+                if self.slashed.is_none() {
+                    self.terminate(start);
+                }
+            }
+            ';' => {
+                self.at += 1;
+                if self.state == State::Start || self.slashed.is_some() {
+                    self.error(start, "`;` without a node before it", "ends nothing", "remove it");
+                } else {
+                    self.terminate(start);
+                }
+            }
+            '/' => self.slash(),
+            '\\' => self.continued_line(),
+            '{' => self.open(),
+            '}' => self.close(),
+            '(' => self.annotation(),
+            '=' => {
+                self.at += 1;
+                if self.state == (State::Entries { key: true }) {
+                    self.state = State::Value;
+                } else {
+                    self.error(start, "`=` without a property name before it", "no name", "a property is NAME=VALUE");
+                }
+            }
+            '"' => {
+                let ok = self.quoted();
+                self.value(start, ok, true);
+            }
+            '#' => self.hash(),
+            _ if is_word(c) => self.word(),
+            _ if is_forbidden(c) => self.forbidden(c),
+            _ => {
+                self.at += c.len_utf8();
+                let message = format!("`{}` does not belong here", shown(&c.to_string()));
+                self.error(start, &message, "not in a bare word", "quote a text that holds such a character");
+            }
+        }
+        true
+    }
+
+    fn terminate(&mut self, at: usize) {
+        if matches!(self.state, State::Value | State::TypedName | State::TypedValue) {
+            self.error(at, "a value is missing at the end of the line", "value expected", "a property is NAME=VALUE");
+        }
+        self.state = State::Start;
+        self.node_slashed = false;
+        self.spaced = true;
+    }
+
+    fn slash(&mut self) {
+        let start = self.at;
+        if self.rest().starts_with("//") {
+            self.at += self.rest().find(is_newline).unwrap_or(self.rest().len());
+            self.comments.push((start, self.at));
+        } else if self.rest().starts_with("/*") {
+            self.block_comment();
+        } else if self.rest().starts_with("/-") {
+            self.at += 2;
+            let fits = matches!(self.state, State::Start | State::Entries { .. } | State::Closed { .. } | State::Lost);
+            if !fits || !self.spaced || self.slashed.is_some() {
+                self.error(
+                    start,
+                    "`/-` does not belong here",
+                    "comments nothing out",
+                    "put it, with a blank before it, in front of a node, an argument, a property or a block",
+                );
+            } else if self.state != State::Lost {
+                self.slashed = Some(start);
+            }
+        } else {
+            self.at += 1;
+            self.error(start, "`/` does not belong here", "not in a bare word", "quote a path");
+        }
+    }
+
+    fn block_comment(&mut self) {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let mut depth = 0_usize;
+        while let Some(pair) = bytes.get(self.at..self.at + 2) {
+            match pair {
+                b"/*" => depth += 1,
+                b"*/" => depth -= 1,
+                _ => {
+                    self.at += 1;
+                    continue;
+                }
+            }
+            self.at += 2;
+            if depth == 0 {
+                self.comments.push((start, self.at));
+                self.spaced = true;
+                return;
+            }
+        }
+        self.fatal(start, 2, "this comment has no end", "begins here", "close it with `*/`; comments nest");
+    }
+
+    fn continued_line(&mut self) {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            let rest = self.rest();
+            self.at += rest.len() - rest.trim_start_matches(is_blank).len();
+            if !self.rest().starts_with("/*") && !self.rest().starts_with("//") {
+                break;
+            }
+            self.slash();
+        }
+        match self.rest().chars().next() {
+            Some(newline) if is_newline(newline) => {
+                self.at += if self.rest().starts_with("\r\n") { 2 } else { newline.len_utf8() };
+                self.spaced = true;
+            }
+            None => {}
+            Some(_) => self.error(
+                start,
+                "`\\` does not belong here",
+                "not in a bare word",
+                "it continues a line at its very end; quote a text that holds it",
+            ),
+        }
+    }
+
+    fn open(&mut self) {
+        let start = self.at;
+        self.at += 1;
+        let slashed = self.slashed.take().is_some();
+        let fits = match self.state {
+            State::Entries { .. } | State::Lost => true,
+            State::Closed { slashed: previous } => slashed || previous,
+            _ => false,
+        };
+        if !fits {
+            self.error(
+                start,
+                "a block without a node",
+                "no node before it",
+                "a block follows the name of its node in the same line",
+            );
+        }
+        self.blocks.push(Block { offset: start, slashed, hidden: slashed || self.node_slashed });
+        let deep = self.blocks.iter().filter(|block| block.hidden).count() > MAX_SLASHED_DEPTH;
+        if deep || self.blocks.len() > MAX_DEPTH {
+            self.fatal(
+                start,
+                1,
+                "blocks are nested too deeply",
+                "one too many",
+                &format!("at most {MAX_DEPTH} levels, {MAX_SLASHED_DEPTH} of them commented out"),
+            );
+            return;
+        }
+        self.state = State::Start;
+        self.node_slashed = false;
+        self.spaced = true;
+    }
+
+    fn close(&mut self) {
+        let start = self.at;
+        self.at += 1;
+        if self.slashed.is_some() {
+            self.error(start, "`/-` comments nothing out", "the block ends here", "remove it");
+        } else if matches!(self.state, State::Value | State::TypedName | State::TypedValue) {
+            self.error(start, "a value is missing before `}`", "value expected", "a property is NAME=VALUE");
+        }
+        match self.blocks.pop() {
+            Some(block) => self.state = State::Closed { slashed: block.slashed },
+            None => {
+                self.state = State::Closed { slashed: false };
+                self.error(start, "`}` closes no block", "one too many", "remove it, or look for a missing `{` above");
+            }
+        }
+        self.node_slashed = false;
+        self.spaced = true;
+    }
+
+    fn annotation(&mut self) {
+        let start = self.at;
+        let inner = self.rest()[1..].trim_start_matches(is_blank);
+        let word = inner.len() - inner.trim_start_matches(is_word).len();
+        let after = inner[word..].trim_start_matches(is_blank);
+        let good = after.starts_with(')') && classify(&inner[..word]) == Word::Bare && word > 0;
+        self.at = if good { self.text.len() - after.len() + 1 } else { self.at + 1 };
+        let next = match self.state {
+            State::Start => Some(State::TypedName),
+            State::Entries { .. } if self.spaced => Some(State::TypedValue),
+            State::Value => Some(State::TypedValue),
+            _ => None,
+        };
+        match next.filter(|_| good) {
+            Some(state) => self.state = state,
+            None => self.error(
+                start,
+                "`(` does not belong here",
+                "not in a bare word",
+                "write `(handle)alpha` for the handle of a guest; quote a text that holds a parenthesis",
+            ),
+        }
+    }
+
+    fn hash(&mut self) {
+        let start = self.at;
+        let hashes = self.rest().len() - self.rest().trim_start_matches('#').len();
+        if self.rest()[hashes..].starts_with('"') {
+            let ok = self.raw(hashes);
+            return self.value(start, ok, true);
+        }
+        self.at += hashes;
+        let word = self.rest().len() - self.rest().trim_start_matches(is_word).len();
+        let keyword = &self.rest()[..word];
+        let known = hashes == 1 && matches!(keyword, "true" | "false" | "null" | "nan" | "inf" | "-inf");
+        self.at += word;
+        if known {
+            self.value(start, true, false);
+        } else {
+            self.error(
+                start,
+                "`#` does not belong here",
+                "no keyword",
+                "the keywords are #true and #false; quote a text that holds `#`",
+            );
+        }
+    }
+
+    fn word(&mut self) {
+        let start = self.at;
+        let length = self.rest().len() - self.rest().trim_start_matches(is_word).len();
+        let word = &self.rest()[..length];
+        self.at += length;
+        match classify(word) {
+            Word::Bare => self.value(start, true, true),
+            Word::Number => self.value(start, true, false),
+            Word::BadNumber => {
+                let message = format!("`{}` begins like a number, but is none that can be read", shown(word));
+                let help = if word.len() > 40 {
+                    "numbers end at 64 bits; quote what is a text".to_owned()
+                } else {
+                    format!("if it is a text (a size, hex digits), quote it: \"{}\"", shown(word))
+                };
+                self.error(start, &message, "not a number", &help);
+            }
+            Word::Reserved => {
+                let message = format!("`{word}` cannot be a bare word");
+                let help = format!("write `#{word}` for the value, `\"{word}\"` for the text");
+                self.error(start, &message, "reserved in KDL", &help);
+            }
+        }
+    }
+
+    /// A word, string, number or keyword has been read: is this the place for it?
+    fn value(&mut self, start: usize, good: bool, string: bool) {
+        if !good || self.state == State::Lost {
+            return;
+        }
+        let next = self.rest().chars().next();
+        let ended = next.is_none_or(|c| is_blank(c) || is_newline(c) || ";={}\\".contains(c))
+            || self.rest().starts_with("//")
+            || self.rest().starts_with("/*");
+        let slashed = self.slashed.is_some();
+        match self.state {
+            _ if !ended => {
+                return self.error(
+                    start,
+                    "something clings to the end of this word",
+                    "not separated",
+                    "put a blank between them, or quote the whole",
+                );
+            }
+            State::Start | State::TypedName if !string => {
+                return self.error(
+                    start,
+                    "a number or keyword where a node begins",
+                    "not a name",
+                    "a line begins with a word",
+                );
+            }
+            State::Start | State::TypedName => {
+                self.node_slashed = slashed;
+                self.state = State::Entries { key: false };
+            }
+            State::Entries { .. } if !self.spaced => {
+                return self.error(start, "there is no blank before this word", "not separated", "");
+            }
+            State::Entries { .. } => self.state = State::Entries { key: string },
+            State::TypedValue | State::Value => self.state = State::Entries { key: false },
+            State::Closed { .. } => {
+                return self.error(
+                    start,
+                    "the node ended with its block",
+                    "one too many",
+                    "begin a new line, or separate the nodes with `;`",
+                );
+            }
+            State::Lost => {}
+        }
+        self.slashed = None;
+        self.spaced = false;
+    }
+
+    /// A string in quotes; false if it has no end (which is reported).
+    fn quoted(&mut self) -> bool {
+        let start = self.at;
+        if self.rest().starts_with("\"\"\"") {
+            return self.multi_line(start, 0);
+        }
+        self.at += 1;
+        loop {
+            match self.rest().chars().next() {
+                Some('"') => {
+                    self.at += 1;
+                    return true;
+                }
+                Some('\\') => self.escape(),
+                Some(c) if is_forbidden(c) => self.forbidden(c),
+                Some(c) if !is_newline(c) => self.at += c.len_utf8(),
+                _ => return self.endless(start),
+            }
+        }
+    }
+
+    fn endless(&mut self, start: usize) -> bool {
+        self.error(start, "this string has no end", "begins here", "close it with `\"` in the same line");
+        false
+    }
+
+    fn forbidden(&mut self, c: char) {
+        let start = self.at;
+        self.at += c.len_utf8();
+        self.error(start, "a character that KDL forbids", "control character", "in a string, write it as `\\u{…}`");
+    }
+
+    fn escape(&mut self) {
+        let start = self.at;
+        let rest = &self.rest()[1..];
+        let length = match rest.chars().next() {
+            Some(c) if r#"\"bfnrts"#.contains(c) => 1,
+            Some('u') => unicode_escape(rest).unwrap_or(0),
+            Some(c) if is_blank(c) || is_newline(c) => {
+                rest.len() - rest.trim_start_matches(|c| is_blank(c) || is_newline(c)).len()
+            }
+            _ => 0,
+        };
+        self.at += 1 + length;
+        if length == 0 {
+            self.error(
+                start,
+                "an escape that KDL does not know",
+                "not an escape",
+                "the escapes are \\\\ \\\" \\b \\f \\n \\r \\t \\s and \\u{…}",
+            );
+        }
+    }
+
+    fn raw(&mut self, hashes: usize) -> bool {
+        let start = self.at;
+        if self.rest()[hashes..].starts_with("\"\"\"")
+            && !self.rest()[hashes + 1..].starts_with(&format!("\"{}", "#".repeat(hashes)))
+        {
+            self.at += hashes;
+            return self.multi_line(start, hashes);
+        }
+        self.at += hashes + 1;
+        let line = self.rest().find(|c| is_newline(c) || is_forbidden(c)).unwrap_or(self.rest().len());
+        match self.rest()[..line].find(&format!("\"{}", "#".repeat(hashes))) {
+            Some(length) => {
+                let only_a_quote = &self.rest()[..length] == "\"";
+                self.at += length + 1 + hashes;
+                if only_a_quote {
+                    self.error(
+                        start,
+                        "a raw string must not be a single quote",
+                        "looks like three quotes",
+                        "write \"\\\"\"",
+                    );
+                }
+                !only_a_quote
+            }
+            None => {
+                self.at += line;
+                match self.rest().chars().next() {
+                    Some(c) if is_forbidden(c) => self.forbidden(c),
+                    _ => return self.endless(start),
+                }
+                false
+            }
+        }
+    }
+
+    /// The rest of a string in three quotes; raw if there are hashes.
+    fn multi_line(&mut self, start: usize, hashes: usize) -> bool {
+        self.at += 3;
+        if !self.rest().starts_with(is_newline) {
+            self.error(
+                start,
+                "three quotes must be followed by the end of the line",
+                "begins here",
+                "one quote opens a string within a line",
+            );
+            return false;
+        }
+        let close = format!("\"\"\"{}", "#".repeat(hashes));
+        let mut lines = Vec::new();
+        loop {
+            match self.rest().chars().next() {
+                Some('"') if self.rest().starts_with(&close) => break,
+                Some('\\') if hashes == 0 => self.escape(),
+                Some(c) if is_forbidden(c) => self.forbidden(c),
+                Some(c) => {
+                    self.at += if self.rest().starts_with("\r\n") { 2 } else { c.len_utf8() };
+                    if is_newline(c) {
+                        lines.push(self.at);
+                    }
+                }
+                None => {
+                    self.fatal(
+                        start,
+                        3 + hashes,
+                        "this string has no end",
+                        "begins here",
+                        "close it with three quotes on a line of their own",
+                    );
+                    return false;
+                }
+            }
+        }
+        let prefix = lines.last().map_or("", |&line| &self.text[line..self.at]);
+        let indented = prefix.chars().all(is_blank)
+            && lines.iter().all(|&line| {
+                let text = &self.text[line..self.at];
+                text.starts_with(prefix) || text.trim_start_matches(is_blank).starts_with(is_newline)
+            });
+        self.at += close.len();
+        if !indented {
+            self.fatal(
+                start,
+                3 + hashes,
+                "the lines of this string are not indented like its end",
+                "begins here",
+                "put the closing quotes on a line of their own, and before every line the blanks that are before them",
+            );
+        }
+        indented
+    }
+
+    /// The end of the text.
+    fn end(&mut self) {
+        if self.at < self.text.len() {
+            return;
+        }
+        if let Some(start) = self.slashed.take() {
+            self.error(start, "`/-` comments nothing out", "the text ends", "remove it");
+        }
+        self.terminate(self.text.len());
+        if let Some(block) = self.blocks.first() {
+            let innermost = self.blocks.last().unwrap_or(block).offset;
+            self.errors.push(SyntaxError::new(
+                (innermost, 1),
+                "this block has no end",
+                "opened here",
+                "close it with `}`",
+            ));
+        }
+    }
+}
+
+/// Length of `u{...}`, if it names a character.
+fn unicode_escape(rest: &str) -> Option<usize> {
+    let digits = rest.strip_prefix("u{")?;
+    let length = digits.bytes().take(7).position(|byte| byte == b'}')?;
+    let digits = &digits[..length];
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    Some(length + 3)
+}
