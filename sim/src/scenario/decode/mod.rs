@@ -7,6 +7,9 @@ mod step;
 mod uvc;
 mod verb;
 
+#[cfg(test)]
+pub(super) use uvc::RESERVED;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -157,7 +160,7 @@ impl Decoder<'_, '_> {
                         format!("`{}` must stand before `{name}`", TOP[rank]),
                         "too late",
                         "the order is: scenario, machine, guests, steps",
-                        Some((place, "this comes later")),
+                        Some((place, "must come after it")),
                     );
                 }
                 _ => latest = Some((rank, node)),

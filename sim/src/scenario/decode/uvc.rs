@@ -11,7 +11,7 @@ use super::operand::Outside;
 
 /// Properties of every call. No field of a command may have one of these names.
 #[cfg(test)]
-pub(super) const RESERVED: [&str; 11] =
+pub(in crate::scenario) const RESERVED: [&str; 11] =
     ["len", "bytes", "save", "problem-state", "immediate", "skew", "cpu", "expect", "rc", "rrc", "code"];
 
 /// The most that the address of a block is moved by.

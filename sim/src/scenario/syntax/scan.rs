@@ -477,30 +477,22 @@ impl<'a> Scanner<'a> {
             return self.multi_line(start, hashes);
         }
         self.at += hashes + 1;
-        let line = self.rest().find(|c| is_newline(c) || is_forbidden(c)).unwrap_or(self.rest().len());
-        match self.rest()[..line].find(&format!("\"{}", "#".repeat(hashes))) {
-            Some(length) => {
-                let only_a_quote = &self.rest()[..length] == "\"";
-                self.at += length + 1 + hashes;
-                if only_a_quote {
-                    self.error(
-                        start,
-                        "a raw string must not be a single quote",
-                        "looks like three quotes",
-                        "write \"\\\"\"",
-                    );
-                }
-                !only_a_quote
-            }
-            None => {
-                self.at += line;
-                match self.rest().chars().next() {
-                    Some(c) if is_forbidden(c) => self.forbidden(c),
-                    _ => return self.endless(start),
-                }
-                false
+        let body = self.at;
+        let close = format!("\"{}", "#".repeat(hashes));
+        loop {
+            match self.rest().chars().next() {
+                Some('"') if self.rest().starts_with(&close) => break,
+                Some(c) if is_forbidden(c) => self.forbidden(c),
+                Some(c) if !is_newline(c) => self.at += c.len_utf8(),
+                _ => return self.endless(start),
             }
         }
+        let only_a_quote = &self.text[body..self.at] == "\"";
+        self.at += close.len();
+        if only_a_quote {
+            self.error(start, "a raw string must not be a single quote", "looks like three quotes", "write \"\\\"\"");
+        }
+        !only_a_quote
     }
 
     /// The rest of a string in three quotes; raw if there are hashes.
