@@ -38,6 +38,21 @@ pub enum FileError {
     Unavailable,
 }
 
+/// Where data files come from.
+pub trait DataFiles {
+    /// The content of the file that the scenario calls `path`, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// There is no such content.
+    fn read(&mut self, path: &Path, limit: u64) -> Result<Vec<u8>, FileError>;
+}
+
+impl<F: FnMut(&Path, u64) -> Result<Vec<u8>, FileError>> DataFiles for F {
+    fn read(&mut self, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+        self(path, limit)
+    }
+}
+
 /// The content of a regular file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path).map_err(|error| refused(&error))?;

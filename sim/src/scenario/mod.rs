@@ -26,7 +26,7 @@ pub use document::{
     BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
 };
 pub use error::{MAX_ERRORS, ScenarioError, ScenarioErrors};
-pub use files::{FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
+pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
 pub use outcome::{Expectation, Outcome};
 pub use place::Place;
 pub use statement::{
@@ -47,7 +47,7 @@ impl Scenario {
         let bytes = files::read(path, MAX_SCENARIO_LENGTH).map_err(unreadable)?;
         let text = String::from_utf8(bytes).map_err(|error| ScenarioErrors::single(path, files::not_utf8(&error)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse_with(path, &text, &mut |file, limit| files::read(&folder.join(file), limit))
+        Self::parse_with(path, &text, &mut |file: &Path, limit: u64| files::read(&folder.join(file), limit))
     }
 
     /// Takes a scenario from a text. Nothing is read: a data file in it is an error.
@@ -55,19 +55,15 @@ impl Scenario {
     /// # Errors
     /// The text is not KDL 2 or breaks a rule of the language.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioErrors> {
-        Self::parse_with(path, text, &mut |_, _| Err(FileError::Unavailable))
+        Self::parse_with(path, text, &mut |_: &Path, _: u64| Err(FileError::Unavailable))
     }
 
-    /// Takes a scenario from a text, and its data files from a function: given the path as it is
-    /// written and the most bytes that may be returned, it returns the content.
+    /// Takes a scenario from a text, and its data files from elsewhere: a function will do that is
+    /// given the path as it is written and the most bytes that fit, and returns the content.
     ///
     /// # Errors
     /// The text is not KDL 2 or breaks a rule of the language, or `files` fails.
-    pub fn parse_with(
-        path: &Path,
-        text: &str,
-        files: &mut dyn FnMut(&Path, u64) -> Result<Vec<u8>, FileError>,
-    ) -> Result<Self, ScenarioErrors> {
+    pub fn parse_with(path: &Path, text: &str, files: &mut dyn DataFiles) -> Result<Self, ScenarioErrors> {
         let source: Arc<str> = Arc::from(text);
         decode::scenario(path, &source, files)
             .map_err(|(errors, unreported)| ScenarioErrors::new(path, Arc::clone(&source), errors, unreported))

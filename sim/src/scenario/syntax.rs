@@ -10,6 +10,7 @@ use miette::SourceSpan;
 
 mod lexis;
 mod scan;
+mod strings;
 
 pub(super) use lexis::{number, shown};
 

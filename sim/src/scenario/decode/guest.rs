@@ -117,7 +117,7 @@ impl Decoder<'_, '_> {
 
     fn file(&mut self, entry: &KdlEntry, room: u64) -> Option<Vec<u8>> {
         let path = self.reports.text(entry, "a path")?;
-        match (self.files)(Path::new(path), room.min(MAX_DATA_LENGTH)) {
+        match self.files.read(Path::new(path), room.min(MAX_DATA_LENGTH)) {
             Ok(bytes) if bytes.is_empty() => {
                 self.reports.error(entry.span(), format!("the file `{}` is empty", shown(path)), "empty", "")
             }

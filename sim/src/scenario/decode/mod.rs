@@ -20,7 +20,7 @@ use uvsim_model::config::MachineConfig;
 
 use super::document::{BufferId, Guest, GuestId, Scenario, Step};
 use super::error::{MAX_ERRORS, ScenarioError};
-use super::files::FileError;
+use super::files::DataFiles;
 use super::place::Place;
 use super::reader::{NodeReader, Reports};
 use super::syntax::{self, shown};
@@ -32,7 +32,7 @@ const VERSION: u64 = 1;
 pub(super) fn scenario(
     path: &Path,
     text: &Arc<str>,
-    files: &mut dyn FnMut(&Path, u64) -> Result<Vec<u8>, FileError>,
+    files: &mut dyn DataFiles,
 ) -> Result<Scenario, (Vec<ScenarioError>, usize)> {
     let mut reports = Reports::new(text);
     let document = match syntax::document(text, MAX_ERRORS) {
@@ -76,7 +76,7 @@ pub(super) fn scenario(
 
 struct Decoder<'a, 'f> {
     reports: Reports<'a>,
-    files: &'f mut dyn FnMut(&Path, u64) -> Result<Vec<u8>, FileError>,
+    files: &'f mut dyn DataFiles,
     machine: MachineConfig,
     guests: Vec<Guest>,
     guest_names: BTreeMap<String, GuestId>,

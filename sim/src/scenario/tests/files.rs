@@ -1,7 +1,7 @@
 //! Reading scenarios and data files.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::{FileError, LoadData, Scenario, ScenarioErrors};
 
@@ -81,15 +81,15 @@ fn scenarios_that_cannot_be_read() {
 fn a_text_without_a_file_names_no_files() {
     let text = "scenario s\nguest a memory=\"1MiB\" { load 0 file=x; }\nstep t { check invariants; }";
     assert!(message(super::parse(text)).contains("not available here"));
-    let path = std::path::Path::new("s.kdl");
-    let scenario = Scenario::parse_with(path, text, &mut |file, limit| {
+    let path = Path::new("s.kdl");
+    let scenario = Scenario::parse_with(path, text, &mut |file: &Path, limit: u64| {
         assert_eq!((file.to_str(), limit), (Some("x"), 1 << 20));
         Ok(vec![1])
     });
     assert!(scenario.is_ok());
-    let refused = Scenario::parse_with(path, text, &mut |_, _| Err(FileError::Missing));
+    let refused = Scenario::parse_with(path, text, &mut |_: &Path, _: u64| Err(FileError::Missing));
     assert!(message(refused).contains("no such file"));
     // What the function returns is not trusted.
-    let long = Scenario::parse_with(path, text, &mut |_, limit| Ok(vec![1; limit as usize + 1]));
+    let long = Scenario::parse_with(path, text, &mut |_: &Path, limit: u64| Ok(vec![1; limit as usize + 1]));
     assert!(message(long).contains("do not fit"));
 }
