@@ -1,7 +1,7 @@
 //! From text to a KDL document.
 //!
-//! The KDL parser recurses into blocks, comments and its own error recovery, and parses a commented
-//! block several times over. So [`scan`] goes first: in linear time and constant stack it makes
+//! The KDL parser (6.7.1) recurses into blocks, comments and its own error recovery, parses a block
+//! behind `/-` several times over and stumbles over `/-node;`. So [`mod@scan`] goes first: in linear time and constant stack it makes
 //! sure that the text is well formed and not nested deeply, and blanks the comments. The parser sees
 //! only what passed.
 
@@ -13,6 +13,7 @@ mod scan;
 mod strings;
 
 pub(super) use lexis::{number, shown};
+pub(super) use scan::scan;
 
 /// A mistake against KDL 2.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ impl SyntaxError {
 /// Reads the text as KDL 2. The spans of the document are those of `text`. There is at least one
 /// error, and at most `limit`, if there is no document.
 pub(super) fn document(text: &str, limit: usize) -> Result<KdlDocument, Vec<SyntaxError>> {
-    let cleaned = scan::scan(text, limit)?;
+    let cleaned = scan(text, limit)?;
     KdlDocument::parse_v2(&cleaned).map_err(|error| {
         let mut errors: Vec<_> = error.diagnostics.into_iter().take(limit).map(|d| translated(d, text)).collect();
         if errors.is_empty() {

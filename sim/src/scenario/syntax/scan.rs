@@ -5,17 +5,16 @@ use super::lexis::{Word, classify, is_blank, is_forbidden, is_newline, is_word, 
 
 /// Blocks may be nested this deeply.
 const MAX_DEPTH: usize = 32;
-/// Commented-out blocks may be nested this deeply; the parser's time is exponential in it.
-const MAX_SLASHED_DEPTH: usize = 3;
 
-/// The text with its comments blanked, every byte at its place; or what is wrong with it.
-pub(super) fn scan(text: &str, limit: usize) -> Result<String, Vec<SyntaxError>> {
+/// The text with its comments blanked, those of `/-` among them, every byte at its place; or what is wrong with it.
+pub(in crate::scenario) fn scan(text: &str, limit: usize) -> Result<String, Vec<SyntaxError>> {
     let mut scanner = Scanner {
         text,
         at: 0,
         state: State::Start,
         slashed: None,
-        node_slashed: false,
+        hidden_node: None,
+        hidden_entry: None,
         spaced: true,
         blocks: Vec::new(),
         comments: Vec::new(),
@@ -58,10 +57,10 @@ enum State {
 
 struct Block {
     offset: usize,
-    /// A `/-` stands before the block itself.
-    slashed: bool,
-    /// The block or its node is commented out.
-    hidden: bool,
+    /// Where the `/-` of the block itself stands.
+    hidden: Option<usize>,
+    /// Where the `/-` of its node stands.
+    hidden_node: Option<usize>,
 }
 
 pub(super) struct Scanner<'a> {
@@ -70,8 +69,11 @@ pub(super) struct Scanner<'a> {
     state: State,
     /// Where a `/-` stands whose target has not come yet.
     slashed: Option<usize>,
-    /// The node is commented out.
-    node_slashed: bool,
+    /// Where the `/-` of the current node stands.
+    hidden_node: Option<usize>,
+    /// Where the `/-` of the last argument stands: if it proves to be the name of a property, the
+    /// value is meant as well.
+    hidden_entry: Option<usize>,
     /// There was a blank since the last word.
     spaced: bool,
     blocks: Vec<Block>,
@@ -122,7 +124,9 @@ impl<'a> Scanner<'a> {
                 if self.state == State::Start || self.slashed.is_some() {
                     self.error(start, "`;` without a node before it", "ends nothing", "remove it");
                 } else {
-                    self.terminate(start);
+                    // The end of a node that is commented out would end nothing.
+                    let end = if self.hidden_node.is_some() { self.at } else { start };
+                    self.terminate(end);
                 }
             }
             '/' => self.slash(),
@@ -158,9 +162,16 @@ impl<'a> Scanner<'a> {
         if matches!(self.state, State::Value | State::TypedName | State::TypedValue) {
             self.error(at, "a value is missing at the end of the line", "value expected", "a property is NAME=VALUE");
         }
+        self.hide_node(at);
         self.state = State::Start;
-        self.node_slashed = false;
         self.spaced = true;
+    }
+
+    /// Blanks the node if it is commented out.
+    fn hide_node(&mut self, end: usize) {
+        if let Some(start) = self.hidden_node.take() {
+            self.comments.push((start, end));
+        }
     }
 
     fn slash(&mut self) {
@@ -241,10 +252,10 @@ impl<'a> Scanner<'a> {
     fn open(&mut self) {
         let start = self.at;
         self.at += 1;
-        let slashed = self.slashed.take().is_some();
+        let hidden = self.slashed.take();
         let fits = match self.state {
             State::Entries { .. } | State::Lost => true,
-            State::Closed { slashed: previous } => slashed || previous,
+            State::Closed { slashed } => slashed || hidden.is_some(),
             _ => false,
         };
         if !fits {
@@ -255,20 +266,13 @@ impl<'a> Scanner<'a> {
                 "a block follows the name of its node in the same line",
             );
         }
-        self.blocks.push(Block { offset: start, slashed, hidden: slashed || self.node_slashed });
-        let deep = self.blocks.iter().filter(|block| block.hidden).count() > MAX_SLASHED_DEPTH;
-        if deep || self.blocks.len() > MAX_DEPTH {
-            self.fatal(
-                start,
-                1,
-                "blocks are nested too deeply",
-                "one too many",
-                &format!("at most {MAX_DEPTH} levels, {MAX_SLASHED_DEPTH} of them commented out"),
-            );
+        self.blocks.push(Block { offset: start, hidden, hidden_node: self.hidden_node.take() });
+        if self.blocks.len() > MAX_DEPTH {
+            let help = format!("there may be {MAX_DEPTH} levels");
+            self.fatal(start, 1, "blocks are nested too deeply", "one too many", &help);
             return;
         }
         self.state = State::Start;
-        self.node_slashed = false;
         self.spaced = true;
     }
 
@@ -280,14 +284,18 @@ impl<'a> Scanner<'a> {
         } else if matches!(self.state, State::Value | State::TypedName | State::TypedValue) {
             self.error(start, "a value is missing before `}`", "value expected", "a property is NAME=VALUE");
         }
+        self.hide_node(start);
         match self.blocks.pop() {
-            Some(block) => self.state = State::Closed { slashed: block.slashed },
+            Some(block) => {
+                self.state = State::Closed { slashed: block.hidden.is_some() };
+                self.comments.extend(block.hidden.map(|start| (start, self.at)));
+                self.hidden_node = block.hidden_node;
+            }
             None => {
                 self.state = State::Closed { slashed: false };
                 self.error(start, "`}` closes no block", "one too many", "remove it, or look for a missing `{` above");
             }
         }
-        self.node_slashed = false;
         self.spaced = true;
     }
 
@@ -300,7 +308,10 @@ impl<'a> Scanner<'a> {
         self.at = if good { self.text.len() - after.len() + 1 } else { self.at + 1 };
         let next = match self.state {
             State::Start => Some(State::TypedName),
-            State::Entries { .. } if self.spaced => Some(State::TypedValue),
+            State::Entries { .. } if self.spaced => {
+                self.hidden_entry = None;
+                Some(State::TypedValue)
+            }
             State::Value => Some(State::TypedValue),
             _ => None,
         };
@@ -373,7 +384,6 @@ impl<'a> Scanner<'a> {
         let ended = next.is_none_or(|c| is_blank(c) || is_newline(c) || ";={}\\".contains(c))
             || self.rest().starts_with("//")
             || self.rest().starts_with("/*");
-        let slashed = self.slashed.is_some();
         match self.state {
             _ if !ended => {
                 return self.error(
@@ -392,14 +402,20 @@ impl<'a> Scanner<'a> {
                 );
             }
             State::Start | State::TypedName => {
-                self.node_slashed = slashed;
+                self.hidden_node = self.slashed.take();
                 self.state = State::Entries { key: false };
             }
             State::Entries { .. } if !self.spaced => {
                 return self.error(start, "there is no blank before this word", "not separated", "");
             }
-            State::Entries { .. } => self.state = State::Entries { key: string },
-            State::TypedValue | State::Value => self.state = State::Entries { key: false },
+            State::Entries { .. } | State::TypedValue | State::Value => {
+                let key = string && matches!(self.state, State::Entries { .. });
+                // A value goes with its name, or with its annotation.
+                let continued = self.hidden_entry.filter(|_| !matches!(self.state, State::Entries { .. }));
+                self.hidden_entry = self.slashed.or(continued);
+                self.comments.extend(self.hidden_entry.map(|start| (start, self.at)));
+                self.state = State::Entries { key };
+            }
             State::Closed { .. } => {
                 return self.error(
                     start,
