@@ -11,9 +11,11 @@ mod life;
 mod observed;
 mod pages;
 mod space;
+mod trail;
 mod vcpu;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
 use uvsim_model::cpu::HostCpu;
@@ -25,10 +27,13 @@ pub use faults::FaultAnswers;
 pub use life::GuestPlan;
 pub use observed::{Observed, Stop};
 pub use pages::PageBytes;
+pub use trail::Transition;
+pub use vcpu::GuestCall;
 
 use intervals::Intervals;
 use life::GuestRecord;
 use space::Space;
+use trail::Trail;
 
 /// Where the base area lies (D75).
 const UV_BASE: u64 = 2 << 30;
@@ -63,6 +68,7 @@ pub struct Kernel<'m> {
     changed: Option<String>,
     /// The rule behind the last answer.
     rule: &'static str,
+    trail: Arc<Trail>,
 }
 
 impl<'m> Kernel<'m> {
@@ -96,7 +102,9 @@ impl<'m> Kernel<'m> {
             watch: true,
             changed: None,
             rule: "",
+            trail: Trail::new(),
         };
+        machine.subscribe(kernel.trail.clone());
         kernel.start_cpu(0)?;
         kernel.build_home()?;
         for number in 0..machine.config().cpus {
@@ -229,6 +237,15 @@ impl<'m> Kernel<'m> {
     /// What a comparison of states around a refused call has found, once (D64).
     pub fn take_changed(&mut self) -> Option<String> {
         self.changed.take()
+    }
+
+    fn rule_of_last_call(&self) -> &'static str {
+        self.trail.rule()
+    }
+
+    /// The transitions of frames since they were last asked for, and how many more there were.
+    pub fn take_transitions(&mut self) -> (Vec<Transition>, u64) {
+        self.trail.take()
     }
 
     /// The rule that the last answer followed, `""` if none is known.
