@@ -9,4 +9,5 @@
 
 pub mod explain;
 pub mod kernel;
+pub mod run;
 pub mod scenario;

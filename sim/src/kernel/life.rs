@@ -8,8 +8,7 @@ use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, Vi
 use uvsim_model::crypto::ImageDigests;
 use uvsim_model::uvc::{Command, InstalledCalls};
 use uvsim_model::{
-    CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, CONFIGURATION_LENGTH_PER_MEBIBYTE, CPU_STORAGE_LENGTH,
-    Reset,
+    CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, CONFIGURATION_LENGTH_PER_MEBIBYTE, CPU_STORAGE_LENGTH, Reset,
 };
 
 /// A guest as the scenario wants it.
@@ -210,11 +209,8 @@ impl Kernel<'_> {
         let header = self.allocate_cleared("the image header")?;
         let bytes = plain_header(&image);
         self.put(header, &bytes)?;
-        let fields = [
-            ("guest-handle", handle),
-            ("sec-header-origin", header.0),
-            ("sec-header-len", PLAIN_HEADER_LENGTH),
-        ];
+        let fields =
+            [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", PLAIN_HEADER_LENGTH)];
         let accepted = self.must(0, Command::SetSecConfParams, &fields);
         self.free_frames(header, 1);
         accepted?;
@@ -378,6 +374,48 @@ impl Kernel<'_> {
         }
         self.sweep();
         Ok(Observed { rule: "T43", ..Observed::OK })
+    }
+
+    /// Takes note of what a raw call has done behind the kernel's back, so that the life cycle goes on from
+    /// there.
+    ///
+    /// # Errors
+    /// Only an error of this program.
+    pub fn learn(&mut self, command: Option<Command>, block: &[u8], got: &Observed) -> Result<(), Stop> {
+        let (Some(command), Outcome::Ok) = (command, got.outcome) else { return Ok(()) };
+        let handle = match block.get(0x18..0x20).map(<[u8; 8]>::try_from) {
+            Some(Ok(bytes)) => u64::from_be_bytes(bytes),
+            _ => return Ok(()),
+        };
+        for guest in 0..self.guests.len() {
+            let record = &mut self.guests[guest];
+            let own = record.live && record.handle == handle;
+            match command {
+                Command::DestroySecConf | Command::DestroySecConfFast if own => {
+                    (record.live, record.verified) = (false, false);
+                    if let Some(donation) = record.donation.take() {
+                        self.scatter(&donation)?;
+                    }
+                }
+                Command::VerifyImg if own => record.verified = true,
+                Command::DestroySecCpu => {
+                    let found = record.vcpus.iter_mut().find(|vcpu| vcpu.live && vcpu.handle == handle);
+                    if let Some(vcpu) = found {
+                        vcpu.live = false;
+                        let freed = [vcpu.storage, vcpu.sida];
+                        freed.into_iter().for_each(|frame| self.free_frames(frame, 1));
+                    }
+                }
+                Command::CpuSetState if block.get(0x27) == Some(&(STATE_LOAD as u8)) => {
+                    let found = record.vcpus.iter_mut().find(|vcpu| vcpu.live && vcpu.handle == handle);
+                    if let Some(vcpu) = found {
+                        vcpu.ran = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Handle of a guest's configuration: 0 if it was never created.

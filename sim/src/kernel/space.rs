@@ -113,7 +113,14 @@ impl Kernel<'_> {
     }
 
     /// Maps a frame at a guest page. An old mapping is replaced, and purged if `purge` says so.
-    pub(super) fn set_mapping(&mut self, cpu: u16, guest: usize, page: u64, frame: FrameNumber, purge: bool) -> Result<(), Stop> {
+    pub(super) fn set_mapping(
+        &mut self,
+        cpu: u16,
+        guest: usize,
+        page: u64,
+        frame: FrameNumber,
+        purge: bool,
+    ) -> Result<(), Stop> {
         let mut space = core::mem::take(&mut self.guests[guest].space);
         let table = self.descend(&mut space, page * PAGE_SIZE, PAGE);
         self.guests[guest].space = space;

@@ -66,7 +66,10 @@ impl<'m> Kernel<'m> {
         let cc = match answer {
             Ok(cc) => cc,
             Err(event) => {
-                self.note_change(verdict, "an interrupted guest call");
+                // An interception reports through the state description and its data area.
+                if !matches!(event, GuestEvent::Exit(SieExit::Interception(_))) {
+                    self.note_change(verdict, "an interrupted guest call");
+                }
                 return Err(event);
             }
         };
