@@ -6,6 +6,7 @@ use crate::scenario::{
     Expectation, FaultPolicy, FieldValue, FrameSecurity, GuestId, Injection, Outcome, PageCheck, Pages, Read,
     RecordState, Source, Statement, UvcCall, Verb, Write,
 };
+use std::collections::VecDeque;
 use uvsim_model::PageRecord;
 use uvsim_model::address::{GuestAddress, PAGE_SIZE, PageIndex, VirtualAddress};
 use uvsim_model::cpu::Uvc;
@@ -82,6 +83,9 @@ impl<'s> Runner<'s, '_, '_> {
                 self.each(statement, *pages, |r, g, p| r.share(g, cpu, p, Command::RemoveSharedAccess))
             }
             Verb::CheckPage { pages, check } => self.each_check(*pages, *check),
+            Verb::GuestVerify { guest, address, data, frames } => {
+                self.verify(statement, *guest, GuestAddress(*address), data, *frames)
+            }
             other => self.execute_single(statement, other),
         }
     }
@@ -238,6 +242,58 @@ impl<'s> Runner<'s, '_, '_> {
         self.kernel
             .with_faults(guest, vcpu, faults, None, |kernel| kernel.act(guest, vcpu, |cpu| cpu.store(at, bytes)))?;
         Ok(Observed::OK)
+    }
+
+    /// The guest reads a stretch back page by page. With a limit, the host pages out what was read first as
+    /// soon as more than `frames` pages of the stretch are resident.
+    fn verify(
+        &mut self,
+        statement: &Statement,
+        guest: GuestId,
+        address: GuestAddress,
+        data: &[u8],
+        frames: Option<u64>,
+    ) -> Result<Observed, Failed> {
+        let last = GuestAddress(address.0 + data.len() as u64 - 1).page();
+        let mut resident: VecDeque<u64> =
+            (address.page().0..=last.0).filter(|&page| self.kernel.mapped(guest.0, page).is_some()).collect();
+        let mut at = address;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (page, offset) = (at.page(), at.0 % PAGE_SIZE);
+            if let Some(frames) = frames
+                && !resident.contains(&page.0)
+            {
+                self.keep(guest.0, &mut resident, frames - 1).map_err(|end| (None, end))?;
+                resident.push_back(page.0);
+            }
+            let (wanted, tail) = rest.split_at(rest.len().min((PAGE_SIZE - offset) as usize));
+            let mut bytes = vec![0; wanted.len()];
+            let got = self.guest_load(guest.0, statement.cpu, page.0, offset, &mut bytes);
+            let got = got.or_else(outcome).map_err(|end| (None, end))?;
+            self.judge(&statement.expectation, Some((guest, page)), got)?;
+            if let Some(difference) = Difference::between(wanted, &bytes).filter(|_| got.outcome == Outcome::Ok) {
+                let mut failure = self.failure(Some((guest, page)), "I-14", difference.to_string());
+                failure.state.splice(0..0, difference.rows());
+                return Err((Some(got), End::Failed(failure, Status::Fail)));
+            }
+            at = GuestAddress(at.0 + wanted.len() as u64);
+            rest = tail;
+        }
+        Ok(Observed::OK)
+    }
+
+    /// Pages out the oldest until no more than `limit` are left.
+    fn keep(&mut self, guest: usize, resident: &mut VecDeque<u64>, limit: u64) -> Result<(), End> {
+        while resident.len() as u64 > limit {
+            let Some(page) = resident.pop_front() else { break };
+            let got = self.kernel.page_out(0, guest, page).or_else(outcome)?;
+            if got.outcome != Outcome::Ok {
+                let message = format!("page {page} cannot be paged out: {}", observed(&got));
+                return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
+            }
+        }
+        Ok(())
     }
 
     /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS, repeated while busy.

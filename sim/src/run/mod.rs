@@ -352,7 +352,11 @@ const TRANSCRIPT_WIDTH: usize = 100;
 #[must_use]
 pub fn transcript(file: &std::path::Path) -> String {
     let mut out = Vec::new();
-    let verdict = run(std::slice::from_ref(&file.to_path_buf()), Options::default(), &mut human::Human::new(&mut out, false, TRANSCRIPT_WIDTH));
+    let verdict = run(
+        std::slice::from_ref(&file.to_path_buf()),
+        Options::default(),
+        &mut human::Human::new(&mut out, false, TRANSCRIPT_WIDTH),
+    );
     let text = String::from_utf8_lossy(&anstream::adapter::strip_bytes(&out).into_vec()).into_owned();
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let text = text.replace(&file.display().to_string(), &name);

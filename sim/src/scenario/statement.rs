@@ -120,6 +120,9 @@ pub enum Verb {
     GuestShare { pages: Pages },
     /// `guest unshare`
     GuestUnshare { pages: Pages },
+    /// `guest verify`: the guest reads back what should lie from `address` on, while the host keeps at most
+    /// `frames` of these pages resident.
+    GuestVerify { guest: GuestId, address: u64, data: Vec<u8>, frames: Option<u64> },
     /// `guest uvc`
     GuestUvc { guest: GuestId, call: UvcCall },
     /// `check page`
@@ -140,7 +143,8 @@ impl Verb {
             Self::HostRead { read, .. } | Self::DeviceRead { read, .. } | Self::GuestRead { read, .. } => {
                 read.compare.is_some()
             }
-            Self::CheckPage { .. }
+            Self::GuestVerify { .. }
+            | Self::CheckPage { .. }
             | Self::CheckEqual { .. }
             | Self::CheckDiffer { .. }
             | Self::CheckZero { .. }

@@ -92,7 +92,19 @@ impl Decoder<'_, '_> {
         let address = entry.and_then(|entry| self.reports.number(entry, 0, u64::MAX));
         let given = self.one_of(&mut reader, &["text", "hex", "file", "random"], true);
         reader.finish(&mut self.reports);
-        let (address, entry, (kind, content)) = (address?, entry?, given?);
+        let (address, entry, given) = (address?, entry?, given?);
+        let data = self.content(entry, address, given, memory)?;
+        Some(Load { place, address, data })
+    }
+
+    /// Bytes that lie at an address of a guest, all of them inside.
+    pub(super) fn content(
+        &mut self,
+        entry: &KdlEntry,
+        address: u64,
+        (kind, content): (&str, &KdlEntry),
+        memory: u64,
+    ) -> Option<LoadData> {
         if address >= memory {
             return self.reports.error(
                 entry.span(),
@@ -112,7 +124,7 @@ impl Decoder<'_, '_> {
             let message = format!("{} bytes from {address:#x} on do not fit into the guest", data.len());
             return self.reports.error(content.span(), message, "too long", format!("{room} bytes are left there"));
         }
-        Some(Load { place, address, data })
+        Some(data)
     }
 
     fn file(&mut self, entry: &KdlEntry, room: u64) -> Option<Vec<u8>> {

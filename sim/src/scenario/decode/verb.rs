@@ -3,7 +3,7 @@
 use kdl::KdlEntry;
 use uvsim_model::uvc::Command;
 
-use super::super::document::BufferId;
+use super::super::document::{BufferId, LoadData};
 use super::super::outcome::Expectation;
 use super::super::reader::NodeReader;
 use super::super::statement::{FaultPolicy, FrameSecurity, Injection, PageCheck, Pages, RecordState, Verb};
@@ -40,7 +40,7 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "uvc",
         ],
         "device" => &["read", "write"],
-        "guest" => &["read", "write", "share", "unshare", "uvc"],
+        "guest" => &["read", "write", "share", "unshare", "verify", "uvc"],
         _ => &["page", "equal", "differ", "zero", "invariants"],
     }
 }
@@ -188,6 +188,9 @@ impl Decoder<'_, '_> {
             let call = self.uvc(reader, 512);
             return Some(Verb::GuestUvc { guest: guest?, call: call? });
         }
+        if verb == "verify" {
+            return self.verify(reader);
+        }
         let pages = self.pages_argument(reader, beyond(expectation));
         Some(match verb {
             "read" => {
@@ -201,6 +204,21 @@ impl Decoder<'_, '_> {
             "share" => Verb::GuestShare { pages: pages? },
             _ => Verb::GuestUnshare { pages: pages? },
         })
+    }
+
+    /// `guest verify GUEST ADDR (text= | hex= | file=) [frames=N]`
+    fn verify(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+        let guest = self.guest_argument(reader);
+        let entry = reader.argument("an address", &mut self.reports);
+        let address = entry.and_then(|entry| self.reports.number(entry, 0, u64::MAX));
+        let frames = reader.property("frames").map(|entry| self.reports.number(entry, 1, u64::MAX));
+        let given = self.one_of(reader, &["text", "hex", "file"], true);
+        let (guest, address, entry, given) = (guest?, address?, entry?, given?);
+        let data = match self.content(entry, address, given, self.guests[guest.0].memory)? {
+            LoadData::Bytes(data) => data,
+            LoadData::Random(_) => return None,
+        };
+        Some(Verb::GuestVerify { guest, address, data, frames: wanted(frames)? })
     }
 
     pub(super) fn check(&mut self, verb: &str, reader: &mut NodeReader<'_>) -> Option<Verb> {
