@@ -1,7 +1,7 @@
 //! What the conformance tests add to the small host: refusals that must leave everything alone, a home
 //! space with holes, plain image headers, and a log of events.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
 use super::support::{Answer, BLOCK, Guest, Host};
 use core::fmt::Debug;
