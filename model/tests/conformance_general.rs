@@ -6,7 +6,7 @@ mod support;
 
 use scene::{Home, generation, guest_block, own_interruption};
 use support::{Answer, BLOCK, DONE, Host, UV_BASE, config, refused};
-use uvsim_model::address::{AbsoluteAddress, GuestAddress, PageIndex, VirtualAddress};
+use uvsim_model::address::{GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::cpu::Uvc;
 use uvsim_model::storage::ProgramCode;
