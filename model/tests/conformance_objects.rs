@@ -496,6 +496,9 @@ fn d28_what_a_fast_destroy_leaves_of_shared_pages() {
         host.map(&other, PageIndex(7), frame);
         let found = scene::code_and_address(host.guest_load(&other, 0x7000, 4));
         assert_eq!(found, (ProgramCode::NonSecureStorageAccess, 0x7000));
+        // D37: it is not N, so it cannot be donated.
+        let fields = with(&Host::cpu_fields(&other, 1), &[(0x28, 8, frame.address().0)]);
+        host.refuse_unchanged(Command::CreateSecCpu, &fields, refused(0x105));
     }
     log.take();
     // Export drops the registration and keeps the bytes, destroy clears, import takes over.

@@ -613,6 +613,68 @@ fn d42_a_counter_at_its_end_keeps_a_changed_page_resident() {
     assert_eq!(record(&machine, &guest, PAGE), PageRecord::Resident(frame));
 }
 
+/// The counter of a page's latest encryption after exporting it, with the page then imported again.
+fn counter_after_export(host: &mut Host<'_>, guest: &Guest, page: PageIndex) -> u64 {
+    let frame = record(host.machine(), guest, page).frame().unwrap();
+    assert_eq!(host.export(frame), DONE);
+    let counter = host.machine().page(guest.handle, page).unwrap().counter;
+    assert_eq!(host.import(guest, page), DONE);
+    counter
+}
+
+#[test]
+fn t44_d40_the_counter_rises_when_the_content_has_changed() {
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    let frame = host.resident(&guest, PAGE);
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 1);
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 1);
+    host.guest_store(&guest, AT, b"a").unwrap();
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 2);
+    // Stored, but to the same content.
+    host.guest_store(&guest, AT, b"b").unwrap();
+    host.guest_store(&guest, AT, b"a").unwrap();
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 2);
+    // Changed by the host, while it was shared: by a store, then by a device.
+    assert_eq!(host.share(&guest, PAGE), Ok(DONE));
+    host.store(frame.address().0, b"host");
+    assert_eq!(host.unshare(&guest, PAGE), Ok(DONE));
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 3);
+    assert_eq!(host.share(&guest, PAGE), Ok(DONE));
+    machine.channel().write(frame.address(), b"device").unwrap();
+    assert_eq!(host.unshare(&guest, PAGE), Ok(DONE));
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 4);
+    assert_eq!(host.share(&guest, PAGE), Ok(DONE));
+    assert_eq!(host.unshare(&guest, PAGE), Ok(DONE));
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 4);
+    // Changed by the Ultravisor: rc of a block in the page.
+    host.guest_store(&guest, AT, &scene::guest_block(0x0001, 0xa0, 0)).unwrap();
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 5);
+    let block = uvsim_model::cpu::Uvc::at(uvsim_model::address::VirtualAddress(AT));
+    assert_eq!(host.enter(&guest).unwrap().uvc(block).map(|cc| cc as u8), Ok(1));
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 6);
+}
+
+#[test]
+fn d43_counters_survive_unsharing_everything() {
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    host.resident(&guest, PAGE);
+    host.guest_store(&guest, AT, b"first").unwrap();
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 1);
+    assert_eq!(host.share(&guest, PAGE), Ok(DONE));
+    let frame = record(&machine, &guest, PAGE).frame().unwrap();
+    assert_eq!(host.export(frame), DONE);
+    assert_eq!(host.set_state(&guest, 2), DONE);
+    assert_eq!(host.unshare_all(&guest), DONE);
+    assert_eq!(record(&machine, &guest, PAGE), PageRecord::Absent);
+    assert_eq!(machine.page(guest.handle, PAGE).unwrap().counter, 1);
+    assert_eq!(host.import(&guest, PAGE), DONE);
+    assert_eq!(counter_after_export(&mut host, &guest, PAGE), 2, "zeros under a new counter");
+}
+
 #[test]
 fn t01_t02_t03_t07_t08_t09_what_the_host_may_touch() {
     let machine = Machine::new(config()).unwrap();
