@@ -4,14 +4,14 @@
 mod scene;
 mod support;
 
-use scene::{Field, Log, guest_block, interception, own_interruption, pinned, record, refused_entry, secure, shared};
-use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
+use scene::{guest_block, own_interruption};
+use support::{DONE, Host, UV_BASE, config};
+use uvsim_model::Machine;
+use uvsim_model::address::{AbsoluteAddress, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
-use uvsim_model::cpu::{GuestEvent, Interception, SieExit, Uvc, ValidityReason};
-use uvsim_model::storage::{Asce, FrameState, ProgramCode};
+use uvsim_model::cpu::{GuestEvent, SieExit, Uvc};
+use uvsim_model::storage::ProgramCode;
 use uvsim_model::uvc::Command;
-use uvsim_model::{Injection, Machine, PageRecord, RunState};
 
 const PAGE: PageIndex = PageIndex(3);
 

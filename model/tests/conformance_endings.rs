@@ -4,17 +4,14 @@
 mod scene;
 mod support;
 
-use scene::{Field, generation, with};
+use scene::with;
 use std::collections::BTreeSet;
-use support::{Answer, BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex, VirtualAddress};
-use uvsim_model::config::{Generation, MachineConfig};
-use uvsim_model::storage::{Donation, FrameState, ProgramCode};
+use support::{DONE, Guest, Host, config, refused};
+use uvsim_model::address::{FrameNumber, PageIndex, VirtualAddress};
+use uvsim_model::config::MachineConfig;
+use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{
-    CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Injection, MAX_CPU_NUMBER, Machine, PageRecord, Reset,
-    RunState, UV_BASE_LENGTH,
-};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Machine};
 
 /// Every page of an area raises 0x3d on loads and stores of the host.
 #[track_caller]

@@ -4,14 +4,13 @@
 mod scene;
 mod support;
 
-use scene::{Field, Log, guest_block, interception, own_interruption, pinned, record, refused_entry, secure, shared};
-use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
+use scene::{record, refused_entry};
+use support::{DONE, Guest, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
-use uvsim_model::config::MachineConfig;
-use uvsim_model::cpu::{GuestEvent, Interception, SieExit, Uvc, ValidityReason};
-use uvsim_model::storage::{Asce, FrameState, ProgramCode};
+use uvsim_model::cpu::{Interception, SieExit, ValidityReason};
+use uvsim_model::storage::{Asce, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{Injection, Machine, PageRecord, RunState};
+use uvsim_model::{Machine, RunState};
 
 fn validity(reason: ValidityReason) -> Interception {
     Interception { code: 32, ipa: 0, ipb: (reason as u32) << 16 }

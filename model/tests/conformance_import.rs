@@ -4,11 +4,10 @@
 mod scene;
 mod support;
 
-use scene::{Log, generation, pinned, reason, record, secure, shared};
+use scene::{Log, pinned, record, secure, shared};
 use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
-use uvsim_model::config::{Generation, MachineConfig};
-use uvsim_model::crypto::Counter;
+use uvsim_model::config::MachineConfig;
 use uvsim_model::storage::{Asce, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
 use uvsim_model::{Machine, PageRecord};

@@ -4,17 +4,12 @@
 mod scene;
 mod support;
 
-use scene::{Field, generation, with};
-use std::collections::BTreeSet;
-use support::{Answer, BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex, VirtualAddress};
-use uvsim_model::config::{Generation, MachineConfig};
+use scene::{Field, with};
+use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
+use uvsim_model::address::{AbsoluteAddress, PageIndex, VirtualAddress};
 use uvsim_model::storage::{Donation, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{
-    CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Injection, MAX_CPU_NUMBER, Machine, PageRecord, Reset,
-    RunState, UV_BASE_LENGTH,
-};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Machine, Reset, UV_BASE_LENGTH};
 
 const END: u64 = 4 << 30;
 

@@ -4,14 +4,13 @@
 mod scene;
 mod support;
 
-use scene::{Field, Log, guest_block, interception, own_interruption, pinned, record, refused_entry, secure, shared};
+use scene::{Field, Log, guest_block, interception, pinned, record, secure, shared};
 use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
-use uvsim_model::config::MachineConfig;
-use uvsim_model::cpu::{GuestEvent, Interception, SieExit, Uvc, ValidityReason};
-use uvsim_model::storage::{Asce, FrameState, ProgramCode};
+use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
+use uvsim_model::cpu::Interception;
+use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{Injection, Machine, PageRecord, RunState};
+use uvsim_model::{Injection, Machine, PageRecord};
 
 const PAGE: PageIndex = PageIndex(3);
 
