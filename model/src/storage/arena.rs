@@ -38,7 +38,9 @@ pub(crate) struct Chunk {
     generation: [AtomicU32; FRAMES],
     touched: [AtomicU8; FRAMES],
     zone_changed: AtomicBool,
-    fill: [u8; 767],
+    /// Some frame has [`touch::SINCE_DIGEST`].
+    any_touched: AtomicBool,
+    fill: [u8; 766],
     data: [[AtomicU64; WORDS]; FRAMES],
 }
 
@@ -201,7 +203,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let (chunk, index) = self.chunk_or_make(at.frame()).ok_or(OutsideStorage)?;
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+            chunk.mark(index, touch::ALL);
             copy_in(&chunk.data[index], at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -225,6 +227,12 @@ impl Storage {
     #[cfg(test)]
     pub(crate) fn store_u64(&self, address: AbsoluteAddress, value: u64) -> Result<(), OutsideStorage> {
         self.store(address, &self.order.u64_bytes(value))
+    }
+
+    /// Calls `visit` with every chunk that exists, in the order in which they came into being, which never
+    /// changes.
+    pub(crate) fn visit_chunks(&self, mut visit: impl FnMut(FrameNumber, &Chunk)) {
+        self.chunks.visit(|index, chunk| visit(FrameNumber((index * FRAMES) as u64), chunk));
     }
 
     /// The chunks that exist, rising.
@@ -308,7 +316,7 @@ impl Access<'_> {
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.storage.chunk(self.frame) {
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+            chunk.mark(index, touch::ALL);
             copy_in(&chunk.data[index], offset, bytes);
         } else {
             self.store_first(offset, bytes);
@@ -318,7 +326,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.storage.chunk_or_make(self.frame) {
-            chunk.touched[index].store(touch::ALL, Ordering::Relaxed);
+            chunk.mark(index, touch::ALL);
             copy_in(&chunk.data[index], offset, bytes);
         }
     }
@@ -359,7 +367,11 @@ impl FrameLock<'_> {
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
-        self.chunk.touched[self.index].store(marks, Ordering::Relaxed);
+        if marks & touch::SINCE_DIGEST != 0 {
+            self.chunk.mark(self.index, marks);
+        } else {
+            self.chunk.touched[self.index].store(marks, Ordering::Relaxed);
+        }
     }
 
     /// Waits for the accesses that began before the lock was taken. The two calls that read bytes do
@@ -390,12 +402,14 @@ impl FrameLock<'_> {
 
     /// Clears the frame.
     pub(crate) fn clear(&mut self) {
-        if self.touched() & touch::NOT_ZERO != 0 {
+        let marks = self.touched();
+        if marks & touch::NOT_ZERO != 0 {
             self.bytes_mut().fill(0);
+            self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
         } else {
             self.quiesce();
+            self.set_touched(marks | touch::SINCE_IMPORT);
         }
-        self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
     }
 
     /// Sets the lock down without giving it up: [`Storage::resume`] takes it up again.
@@ -435,20 +449,26 @@ impl Chunk {
         self.zone.iter().map(|entry| ZoneEntry::from_bits(entry.load(Ordering::Acquire)))
     }
 
-    /// Whether a zone entry has changed since the last call.
-    pub(crate) fn take_zone_changed(&self) -> bool {
-        self.zone_changed.swap(false, Ordering::AcqRel)
+    /// Leaves the mark of a store, or of whatever else the Ultravisor did to a frame.
+    #[inline(always)]
+    fn mark(&self, index: usize, marks: u8) {
+        self.touched[index].store(marks, Ordering::Relaxed);
+        self.any_touched.store(true, Ordering::Relaxed);
     }
 
-    /// Whether frame `index` was stored to since the last call.
-    pub(crate) fn take_touched(&self, index: usize) -> bool {
-        self.touched[index].fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel) & touch::SINCE_DIGEST != 0
+    /// Whether a zone entry has changed since the last call.
+    pub(crate) fn take_zone_changed(&self) -> bool {
+        self.zone_changed.load(Ordering::Relaxed) && self.zone_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Calls `visit` with the index of every frame that was stored to since it was last visited.
     pub(crate) fn visit_touched(&self, mut visit: impl FnMut(usize)) {
+        if !self.any_touched.load(Ordering::Relaxed) || !self.any_touched.swap(false, Ordering::AcqRel) {
+            return;
+        }
         for (index, mark) in self.touched.iter().enumerate() {
-            if mark.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 && self.take_touched(index) {
+            if mark.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 {
+                mark.fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel);
                 visit(index);
             }
         }

@@ -9,7 +9,7 @@ use crate::address::{AbsoluteAddress, VirtualAddress};
 use core::fmt;
 
 /// An address-space-control element: where the tables of a space lie and how deep they are.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Asce(pub u64);
 
 impl Asce {
