@@ -4,7 +4,7 @@ use super::host::HostCpu;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
-use crate::storage::{AccessKind, ProgramCode, ProgramInterruption};
+use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
 
 /// The operands of the instruction.
@@ -91,6 +91,7 @@ impl HostCpu<'_> {
         let mut header = [0; HEADER_LENGTH];
         self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
         let header = BlockHeader::parse(header, order);
+        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
         let mut block = Block::new(header.length, order);
@@ -99,13 +100,13 @@ impl HostCpu<'_> {
             Ok(command) => {
                 self.probe(address, u64::from(header.length), AccessKind::Store)?;
                 self.load(address, block.kept_mut())?;
-                let frames = self.block_frames(address, block.kept().len() as u64)?;
+                frames = self.block_frames(address, block.kept().len() as u64)?;
                 let storage = self.storage();
                 let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
                 Answer::of(firmware.host_call(command, &mut call))
             }
         };
-        self.finish(address, header.command, &block, &answer)?;
+        self.finish(address, frames, header.command, &block, &answer)?;
         Ok(answer.cc)
     }
 
@@ -116,24 +117,51 @@ impl HostCpu<'_> {
         Ok([first, second])
     }
 
-    /// Stores outputs, then rc and rrc. No command makes its own block inaccessible (D5).
+    /// Stores outputs, then rc and rrc. They go to the frames where the block was found, none of which a
+    /// command makes inaccessible (D5): a second translation could fail, when it is too late, because the
+    /// command has taken a table on the way to the block.
     fn finish(
-        &mut self,
+        &self,
         address: VirtualAddress,
+        frames: [FrameNumber; 2],
         command: u16,
         block: &Block,
         answer: &Answer,
     ) -> Result<(), ProgramInterruption> {
         let (offset, bytes) = block.output();
         if answer.outputs && !bytes.is_empty() {
-            self.store(VirtualAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
+            self.store_back(address, frames, u64::from(offset), bytes)?;
         }
         if let Some(codes) = answer.codes(self.storage().order()) {
-            self.store(VirtualAddress(address.0.wrapping_add(4)), &codes)?;
+            self.store_back(address, frames, 4, &codes)?;
         }
         let (cpu, &Answer { cc, rc, rrc, rule, .. }) = (self.number, answer);
         let events = self.machine.firmware.events();
         events.emit(|| Event::Call { issuer: Issuer::Host, cpu, command, cc, rc, rrc, rule });
+        Ok(())
+    }
+
+    /// Stores bytes at an offset of a block at `address` that lies in these frames.
+    fn store_back(
+        &self,
+        address: VirtualAddress,
+        frames: [FrameNumber; 2],
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ProgramInterruption> {
+        let mut at = address.0 % PAGE_SIZE + offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (part, tail) = rest.split_at(rest.len().min((PAGE_SIZE - at % PAGE_SIZE) as usize));
+            let access = self.storage().begin(self.requestor(), frames[usize::from(at >= PAGE_SIZE)]);
+            if access.zone().is_secure() {
+                let failing = (address.0 & !(PAGE_SIZE - 1)).wrapping_add(at);
+                return Err(self.secure_storage_access(failing, AccessKind::Store, AddressSpace::Home));
+            }
+            access.store((at % PAGE_SIZE) as usize, part);
+            at += part.len() as u64;
+            rest = tail;
+        }
         Ok(())
     }
 }

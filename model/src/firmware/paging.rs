@@ -36,7 +36,8 @@ impl Ultravisor {
             return Ok(rule);
         };
         // The frame is shared by another configuration. Its owner's row changes together with ours (D30).
-        let other_life = if other.is_gone() { None } else { Some(other.hold()?) };
+        // If it is ending right now, that is a conflict, not a bad handle of ours.
+        let other_life = if other.is_gone() { None } else { Some(other.hold().map_err(|_| Stop::Busy)?) };
         let mut other_row = match &other_life {
             Some(_) => Some(other.rows.try_lock(other_page).ok_or(Stop::Busy)?),
             None => None,
