@@ -4,7 +4,8 @@ use super::host::HostCpu;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
-use crate::storage::{AccessKind, ProgramCode, ProgramInterruption};
+use crate::storage::arena::RequestorNumber;
+use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
 
 /// The operands of the instruction.
@@ -94,18 +95,20 @@ impl HostCpu<'_> {
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
         let mut block = Block::new(header.length, order);
+        // Outputs go where the block was found: a command may secure the tables that led there.
+        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
                 self.probe(address, u64::from(header.length), AccessKind::Store)?;
                 self.load(address, block.kept_mut())?;
-                let frames = self.block_frames(address, block.kept().len() as u64)?;
+                frames = self.block_frames(address, block.kept().len() as u64)?;
                 let storage = self.storage();
                 let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
                 Answer::of(firmware.host_call(command, &mut call))
             }
         };
-        self.finish(address, header.command, &block, &answer)?;
+        self.finish(address, frames, header.command, &block, &answer)?;
         Ok(answer.cc)
     }
 
@@ -120,20 +123,45 @@ impl HostCpu<'_> {
     fn finish(
         &mut self,
         address: VirtualAddress,
+        frames: [FrameNumber; 2],
         command: u16,
         block: &Block,
         answer: &Answer,
     ) -> Result<(), ProgramInterruption> {
         let (offset, bytes) = block.output();
         if answer.outputs && !bytes.is_empty() {
-            self.store(VirtualAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
+            self.store_into(address, frames, usize::from(offset), bytes)?;
         }
         if let Some(codes) = answer.codes(self.storage().order()) {
-            self.store(VirtualAddress(address.0.wrapping_add(4)), &codes)?;
+            self.store_into(address, frames, 4, &codes)?;
         }
         let (cpu, &Answer { cc, rc, rrc, rule, .. }) = (self.number, answer);
         let events = self.machine.firmware.events();
         events.emit(|| Event::Call { issuer: Issuer::Host, cpu, command, cc, rc, rrc, rule });
+        Ok(())
+    }
+
+    /// Stores into a block whose frames are known. The live zone entries decide, as for any store.
+    fn store_into(
+        &mut self,
+        address: VirtualAddress,
+        frames: [FrameNumber; 2],
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(), ProgramInterruption> {
+        let page = PAGE_SIZE as usize;
+        let start = (address.0 % PAGE_SIZE) as usize + offset;
+        let (first, second) = bytes.split_at(bytes.len().min(page.saturating_sub(start)));
+        for (frame, at, part) in [(frames[0], start, first), (frames[1], start.max(page) - page, second)] {
+            if part.is_empty() {
+                continue;
+            }
+            let access = self.storage().begin(self.requestor(), frame);
+            if access.zone().is_secure() {
+                return Err(self.secure_storage_access(address.0, AccessKind::Store, AddressSpace::Home));
+            }
+            access.store(at, part);
+        }
         Ok(())
     }
 }
@@ -155,6 +183,10 @@ impl HomeSpace for HostCpu<'_> {
 
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
         self.load(address, bytes).is_ok()
+    }
+
+    fn requestor(&self) -> RequestorNumber {
+        HostCpu::requestor(self)
     }
 
     fn prefix(&self) -> AbsoluteAddress {

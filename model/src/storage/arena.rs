@@ -191,6 +191,7 @@ impl Storage {
     }
 
     /// Copies `bytes` in, without any check of access.
+    #[cfg(test)]
     pub(crate) fn store(&self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), OutsideStorage> {
         if !self.contains(address, bytes.len() as u64) {
             return Err(OutsideStorage);
@@ -215,6 +216,7 @@ impl Storage {
     }
 
     /// A doubleword in the machine's byte order, without any check of access.
+    #[cfg(test)]
     pub(crate) fn load_u64(&self, address: AbsoluteAddress) -> Result<u64, OutsideStorage> {
         let mut bytes = [0; 8];
         self.load(address, &mut bytes)?;
@@ -390,10 +392,10 @@ impl FrameLock<'_> {
 
     /// Clears the frame.
     pub(crate) fn clear(&mut self) {
+        // A store that began before the lock leaves its mark until it is over.
+        self.quiesce();
         if self.touched() & touch::NOT_ZERO != 0 {
             self.bytes_mut().fill(0);
-        } else {
-            self.quiesce();
         }
         self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
     }
