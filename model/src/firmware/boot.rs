@@ -118,7 +118,7 @@ impl Ultravisor {
         let Boot::Loading(loading) = &mut life.boot else { return refuse(0x101, "Q13") };
         let address = call.block.u64(0x20);
         let tweak = [call.block.u64(0x28), call.block.u64(0x30)];
-        if address % PAGE_SIZE != 0 || address >= configuration.size() {
+        if !address.is_multiple_of(PAGE_SIZE) || address >= configuration.size() {
             return refuse(0x103, "D51");
         }
         let page = PageIndex(address / PAGE_SIZE);

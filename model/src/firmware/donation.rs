@@ -216,7 +216,7 @@ impl Ultravisor {
         if touched.frames().any(|(frame, _)| call.storage.zone(frame).state() != FrameState::NonSecure) {
             return refuse(0x108, "T77");
         }
-        if origin % PAGE_SIZE != 0 {
+        if !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x106, "D11");
         }
         if area.meets_lowcore(call.home.prefix()) {
@@ -240,7 +240,7 @@ impl Ultravisor {
             area.push(call.home.frame(VirtualAddress(at))?, at / PAGE_SIZE);
             at += PAGE_SIZE;
         }
-        if origin % PAGE_SIZE != 0 {
+        if !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x10a, "D11");
         }
         if area.meets_lowcore(call.home.prefix()) {
@@ -264,7 +264,7 @@ impl Ultravisor {
         if meets(0) || meets(call.home.prefix().0) {
             return refuse(0x106, "D12");
         }
-        if !call.storage.contains(AbsoluteAddress(origin), len) || origin % PAGE_SIZE != 0 {
+        if !call.storage.contains(AbsoluteAddress(origin), len) || !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x105, "D12");
         }
         let area = Area::absolute(AbsoluteAddress(origin), len);

@@ -1,7 +1,7 @@
 //! A small host for tests of the model: it drives a machine by loads, stores and Ultravisor calls only,
 //! with translation off, so that its virtual addresses are real ones.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
