@@ -388,10 +388,10 @@ fn a_pinned_page_stays_open_while_the_guest_takes_it_back_i26() {
         |worker| match worker.pin(frame) {
             DONE => {
                 pins += 1;
-                for turn in 0..20u64 {
+                for turn in 0..500u64 {
                     let at = VirtualAddress(frame.address().0 + 64);
-                    worker.cpu.store_u64(at, pins << 8 | turn).expect("pinned");
-                    assert_eq!(worker.cpu.load_u64(at), Ok(pins << 8 | turn));
+                    worker.cpu.store_u64(at, pins << 16 | turn).expect("pinned");
+                    assert_eq!(worker.cpu.load_u64(at), Ok(pins << 16 | turn));
                 }
                 assert_eq!(worker.unpin(guest, P), DONE);
                 seen.store(pins, Ordering::Release);

@@ -173,8 +173,6 @@ impl Ultravisor {
         let index = SealIndex::try_from(page).map_err(|_| end)?;
         let last = Counter::new(row.counter()).ok();
         let detect = self.settings.change_detection == ChangeDetection::Digest;
-        // A guest store that began before the lock leaves its mark until it is over (I-43).
-        frame.quiesce();
         let untouched = row.is_verified() && frame.touched() & touch::SINCE_IMPORT == 0;
         let mut hash: Option<ChangeHash> = None;
         let unchanged = detect

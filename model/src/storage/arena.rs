@@ -355,8 +355,10 @@ impl FrameLock<'_> {
         self.before.state()
     }
 
-    /// Touch marks of the frame.
-    pub(crate) fn touched(&self) -> u8 {
+    /// Touch marks of the frame. A store that began before the lock leaves its mark until it is over, so
+    /// they count only once it is.
+    pub(crate) fn touched(&mut self) -> u8 {
+        self.quiesce();
         self.chunk.touched[self.index].load(Ordering::Relaxed)
     }
 
@@ -398,8 +400,6 @@ impl FrameLock<'_> {
 
     /// Clears the frame.
     pub(crate) fn clear(&mut self) {
-        // A store that began before the lock leaves its mark until it is over.
-        self.quiesce();
         if self.touched() & touch::NOT_ZERO != 0 {
             self.bytes_mut().fill(0);
         }
@@ -605,6 +605,58 @@ mod tests {
         let mut byte = [0];
         storage.load(AbsoluteAddress(9 * 4096 + 17), &mut byte).unwrap();
         assert_eq!(byte, [3]);
+    }
+
+    #[test]
+    fn marks_and_bytes_are_judged_after_the_stores_in_flight() {
+        type Judge = fn(&mut FrameLock<'_>);
+        let judges: [Judge; 3] = [
+            |lock| assert_eq!(lock.touched(), touch::ALL),
+            |lock| assert_eq!(lock.bytes()[0], 1),
+            |lock| {
+                lock.clear();
+                assert_eq!(lock.bytes()[0], 0);
+            },
+        ];
+        for judge in judges {
+            let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
+            storage.set_concurrent(true);
+            let frame = FrameNumber(4);
+            std::thread::scope(|scope| {
+                let access = storage.begin(RequestorNumber(0), frame);
+                let holder = scope.spawn(|| judge(&mut storage.try_lock(frame).unwrap()));
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                access.store(0, &[1]);
+                drop(access);
+                holder.join().unwrap();
+            });
+            assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
+        }
+    }
+
+    #[test]
+    fn an_open_change_leaves_no_gap_and_waits_all_the_same() {
+        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
+        storage.set_concurrent(true);
+        let frame = FrameNumber(4);
+        let shared = FrameState::Shared(Domain(1), PageIndex(2));
+        storage.try_lock(frame).unwrap().commit(shared);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let access = storage.begin(RequestorNumber(0), frame);
+            let changer = scope.spawn(|| {
+                storage.try_lock(frame).unwrap().commit(FrameState::Pinned(Domain(1), PageIndex(2)));
+                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
+            });
+            for _ in 0..20 {
+                assert!(!storage.zone(frame).is_secure());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            over.store(true, Ordering::SeqCst);
+            drop(access);
+            changer.join().unwrap();
+        });
+        assert_eq!(storage.zone(frame), ZoneEntry::new(FrameState::Pinned(Domain(1), PageIndex(2))));
     }
 
     #[test]
