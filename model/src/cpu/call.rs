@@ -4,6 +4,7 @@ use super::host::HostCpu;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
+use crate::storage::arena::RequestorNumber;
 use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
 
@@ -91,10 +92,11 @@ impl HostCpu<'_> {
         let mut header = [0; HEADER_LENGTH];
         self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
         let header = BlockHeader::parse(header, order);
-        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
         let mut block = Block::new(header.length, order);
+        // Outputs go where the block was found: a command may secure the tables that led there.
+        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
@@ -183,6 +185,10 @@ impl HomeSpace for HostCpu<'_> {
 
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
         self.load(address, bytes).is_ok()
+    }
+
+    fn requestor(&self) -> RequestorNumber {
+        HostCpu::requestor(self)
     }
 
     fn prefix(&self) -> AbsoluteAddress {

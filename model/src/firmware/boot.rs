@@ -122,7 +122,7 @@ impl Ultravisor {
             return refuse(0x103, "D51");
         }
         let page = PageIndex(address / PAGE_SIZE);
-        let target = match Self::locate(call.storage, configuration, page) {
+        let target = match Self::locate(call, configuration, page) {
             Err(Stop::Refused(refusal)) => return refuse(refusal.rc, "T74"),
             other => other?,
         };

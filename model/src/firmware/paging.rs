@@ -16,7 +16,7 @@ impl Ultravisor {
     pub(super) fn import(&self, call: &Call<'_>, configuration: &Configuration, address: u64) -> CallResult {
         let life = configuration.hold()?;
         let Some(page) = configuration.page(address) else { return refuse(0x103, "Q2") };
-        let target = Self::locate(call.storage, configuration, page)?;
+        let target = Self::locate(call, configuration, page)?;
         let mut row = configuration.rows.try_lock(page).ok_or(Stop::Busy)?;
         let mut frame = call.storage.try_lock(target).ok_or(Stop::Busy)?;
         if frame.state().registration() == Some((configuration.domain, page)) {
@@ -56,15 +56,11 @@ impl Ultravisor {
     }
 
     /// Where the host has mapped a page: always a fresh walk (D57); any trouble is 0x10a (D59).
-    pub(super) fn locate(
-        storage: &Storage,
-        configuration: &Configuration,
-        page: PageIndex,
-    ) -> Result<FrameNumber, Stop> {
+    pub(super) fn locate(call: &Call<'_>, configuration: &Configuration, page: PageIndex) -> Result<FrameNumber, Stop> {
         let unmapped = Stop::Refused(Refusal::new(0x10a, "T23"));
-        let found =
-            dat::walk(storage, configuration.asce, configuration.virtual_address(page)).map_err(|_| unmapped)?;
-        if found.protected || !storage.contains(AbsoluteAddress(found.address), PAGE_SIZE) {
+        let (requestor, at) = (call.home.requestor(), configuration.virtual_address(page));
+        let found = dat::walk(call.storage, requestor, configuration.asce, at).map_err(|_| unmapped)?;
+        if found.protected || !call.storage.contains(AbsoluteAddress(found.address), PAGE_SIZE) {
             return Err(unmapped);
         }
         Ok(AbsoluteAddress(found.address).frame())
@@ -248,7 +244,10 @@ impl Ultravisor {
         rule: &'static str,
     ) -> CallResult {
         let mut frame = storage.try_lock(number).ok_or(Stop::Busy)?;
-        if frame.state() != seen {
+        // Another call may have taken the frame back already, and the number of the dead configuration
+        // may have gone to a new one, which has the same page in the same frame.
+        let same = self.objects.domain(owner.domain).is_some_and(|found| found.handle == owner.handle);
+        if frame.state() != seen || !same {
             return Err(Stop::Busy);
         }
         if seen.is_secure() || rule == "T52" {
