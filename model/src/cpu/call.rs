@@ -83,7 +83,9 @@ impl HostCpu<'_> {
     /// 0x0005; access to the whole block; handles; the command.
     ///
     /// # Errors
-    /// A program interruption: no command has run and storage is as it was.
+    /// A program interruption: no command has run and storage is as it was. One case is an exception: if
+    /// another CPU makes the block's own frame secure while the call runs, the call is done, but its answer
+    /// cannot be stored.
     pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, ProgramInterruption> {
         self.check_privilege()?;
         instruction.check_form()?;
