@@ -170,7 +170,4 @@ pub enum ConfigError {
     /// Number of CPUs out of range.
     #[error("{0} CPUs: must be 1 to {MAX_CPUS}")]
     Cpus(u16),
-    /// The cipher profile is not built yet.
-    #[error("cipher profile {0:?} is not available")]
-    Cipher(CipherProfile),
 }

@@ -26,14 +26,16 @@ pub struct StateDigest {
 /// What the last digest has found, by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
-    chunks: BTreeMap<u64, ChunkDigest>,
+    /// By the order in which chunks came into being.
+    chunks: Vec<ChunkDigest>,
     rows: BTreeMap<(u64, u64), u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ChunkDigest {
     zone: u64,
-    frames: Box<[u64; PAGES_PER_MEBIBYTE as usize]>,
+    /// By frame; empty as long as none was stored to.
+    frames: Vec<u64>,
     storage: u64,
 }
 
@@ -44,12 +46,17 @@ impl Machine {
     pub fn state_digest(&self, block: Option<AbsoluteAddress>) -> StateDigest {
         let mut cache = self.digests.lock();
         let (mut storage, mut zones) = (0u64, 0u64);
-        for (first, chunk) in self.storage.chunks() {
-            let found = cache.chunks.entry(first.0).or_insert_with(ChunkDigest::new);
+        let mut ordinal = 0;
+        self.storage.visit_chunks(|first, chunk| {
+            if ordinal == cache.chunks.len() {
+                cache.chunks.push(ChunkDigest::default());
+            }
+            let found = &mut cache.chunks[ordinal];
             found.refresh(first.0, chunk);
             storage = storage.wrapping_add(found.storage);
             zones = zones.wrapping_add(found.zone);
-        }
+            ordinal += 1;
+        });
         if let Some(block) = block {
             storage = storage.wrapping_sub(self.code_bytes(block));
         }
@@ -121,10 +128,6 @@ impl Machine {
 }
 
 impl ChunkDigest {
-    fn new() -> Self {
-        Self { zone: 0, frames: Box::new([0; PAGES_PER_MEBIBYTE as usize]), storage: 0 }
-    }
-
     fn refresh(&mut self, first: u64, chunk: &Chunk) {
         if chunk.take_zone_changed() {
             self.zone = 0;
@@ -136,6 +139,7 @@ impl ChunkDigest {
         }
         let mut bytes: PageBytes = [0; 4096];
         chunk.visit_touched(|index| {
+            self.frames.resize(PAGES_PER_MEBIBYTE as usize, 0);
             chunk.copy_frame(index, &mut bytes);
             let found = digest_frame(first + index as u64, &bytes);
             self.storage = self.storage.wrapping_sub(self.frames[index]).wrapping_add(found);

@@ -1,3 +1,13 @@
-//! The program.
+//! uvsim: a behavioural simulator of the IBM Z Ultravisor (IBM Secure Execution), as a library.
+//!
+//! - [`scenario`]: the scenario language, from text to a resolved document.
+//! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
+//! - [`run`]: runs scenarios and tells what happened.
+//! - [`explain`]: what codes, commands, interruptions and rules mean.
+
+#![forbid(unsafe_code)]
 
 pub mod explain;
+pub mod kernel;
+pub mod run;
+pub mod scenario;

@@ -1,2 +1,11 @@
 //! The `uvsim` program.
-fn main() {}
+
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

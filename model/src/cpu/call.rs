@@ -4,7 +4,8 @@ use super::host::HostCpu;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
-use crate::storage::{AccessKind, ProgramCode, ProgramInterruption};
+use crate::storage::arena::RequestorNumber;
+use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
 
 /// The operands of the instruction.
@@ -82,14 +83,16 @@ impl HostCpu<'_> {
     /// 0x0005; access to the whole block; handles; the command.
     ///
     /// # Errors
-    /// A program interruption: no command has run and storage is as it was.
+    /// A program interruption: no command has run and storage is as it was. One case is an exception: if
+    /// another CPU makes the block's own frame secure while the call runs, the call is done, but its answer
+    /// cannot be stored.
     pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, ProgramInterruption> {
         self.check_privilege()?;
         instruction.check_form()?;
         let address = VirtualAddress(instruction.r2);
         let order = self.storage().order();
         let access = self.access(address, AccessKind::Store)?;
-        let (frame, offset) = (access.frame(), (address.0 % PAGE_SIZE) as usize);
+        let offset = (address.0 % PAGE_SIZE) as usize;
         let mut header = [0; HEADER_LENGTH];
         access.load(offset, &mut header);
         let header = BlockHeader::parse(header, order);
@@ -101,24 +104,25 @@ impl HostCpu<'_> {
         if whole && checked.is_ok() {
             access.load(offset, block.kept_mut());
         }
+        // Outputs go where the block was found: a command may secure the tables that led there.
+        let mut frames = [access.frame(); 2];
         drop(access);
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
-                let mut block_frames = [frame; 2];
                 if !whole {
                     self.probe(address, u64::from(header.length), AccessKind::Store)?;
                     self.load(address, block.kept_mut())?;
-                    block_frames = self.block_frames(address, block.kept().len() as u64)?;
+                    frames = self.block_frames(address, block.kept().len() as u64)?;
                 }
                 let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
-                let mut call = Call { storage, home: self, block: &mut block, block_frames };
+                let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
                 let result = firmware.host_call(command, &mut call, &mut recent);
                 self.recent = recent;
                 Answer::of(result)
             }
         };
-        self.finish(address, header.command, &block, &answer)?;
+        self.finish(address, frames, header.command, &block, &answer)?;
         self.give_block(block);
         Ok(answer.cc)
     }
@@ -130,24 +134,51 @@ impl HostCpu<'_> {
         Ok([first, second])
     }
 
-    /// Stores outputs, then rc and rrc. No command makes its own block inaccessible (D5).
+    /// Stores outputs, then rc and rrc. They go to the frames where the block was found, none of which a
+    /// command makes inaccessible (D5): a second translation could fail, when it is too late, because the
+    /// command has taken a table on the way to the block.
     fn finish(
-        &mut self,
+        &self,
         address: VirtualAddress,
+        frames: [FrameNumber; 2],
         command: u16,
         block: &Block,
         answer: &Answer,
     ) -> Result<(), ProgramInterruption> {
         let (offset, bytes) = block.output();
         if answer.outputs && !bytes.is_empty() {
-            self.store(VirtualAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
+            self.store_back(address, frames, u64::from(offset), bytes)?;
         }
         if let Some(codes) = answer.codes(self.storage().order()) {
-            self.store(VirtualAddress(address.0.wrapping_add(4)), &codes)?;
+            self.store_back(address, frames, 4, &codes)?;
         }
         let (cpu, &Answer { cc, rc, rrc, rule, .. }) = (self.number, answer);
         let events = self.machine.firmware.events();
         events.emit(|| Event::Call { issuer: Issuer::Host, cpu, command, cc, rc, rrc, rule });
+        Ok(())
+    }
+
+    /// Stores bytes at an offset of a block at `address` that lies in these frames.
+    fn store_back(
+        &self,
+        address: VirtualAddress,
+        frames: [FrameNumber; 2],
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ProgramInterruption> {
+        let mut at = address.0 % PAGE_SIZE + offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (part, tail) = rest.split_at(rest.len().min((PAGE_SIZE - at % PAGE_SIZE) as usize));
+            let access = self.begin(frames[usize::from(at >= PAGE_SIZE)]);
+            if access.zone().is_secure() {
+                let failing = (address.0 & !(PAGE_SIZE - 1)).wrapping_add(at);
+                return Err(self.secure_storage_access(failing, AccessKind::Store, AddressSpace::Home));
+            }
+            access.store((at % PAGE_SIZE) as usize, part);
+            at += part.len() as u64;
+            rest = tail;
+        }
         Ok(())
     }
 }
@@ -169,6 +200,10 @@ impl HomeSpace for HostCpu<'_> {
 
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
         self.load(address, bytes).is_ok()
+    }
+
+    fn requestor(&self) -> RequestorNumber {
+        HostCpu::requestor(self)
     }
 
     fn prefix(&self) -> AbsoluteAddress {

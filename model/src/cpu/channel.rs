@@ -2,7 +2,7 @@
 
 use crate::address::{AbsoluteAddress, PAGE_SIZE};
 use crate::machine::Machine;
-use crate::storage::arena::InFlight;
+use crate::storage::arena::RequestorNumber;
 use crate::storage::{Tag, Verdict, check};
 use parking_lot::MutexGuard;
 
@@ -32,12 +32,13 @@ impl<'m> Channel<'m> {
     /// A device reads storage.
     ///
     /// # Errors
-    /// The first frame that refuses. Nothing has been read then.
+    /// The first frame that refuses. Nothing has been read then, unless a frame was secured by another CPU
+    /// during the transfer.
     pub fn read(&mut self, address: AbsoluteAddress, bytes: &mut [u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {
-            let access = self.machine.storage.begin(self.in_flight(), at.frame());
+            let access = self.machine.storage.begin(self.requestor(), at.frame());
             if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
                 return Err(ChannelRefusal::SecureFrame(at));
             }
@@ -50,12 +51,13 @@ impl<'m> Channel<'m> {
     /// A device writes storage.
     ///
     /// # Errors
-    /// The first frame that refuses. Nothing has been written then.
+    /// The first frame that refuses. Nothing has been written then, unless a frame was secured by another CPU
+    /// during the transfer: what went before stays, as on a real channel.
     pub fn write(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {
-            let access = self.machine.storage.begin(self.in_flight(), at.frame());
+            let access = self.machine.storage.begin(self.requestor(), at.frame());
             if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
                 return Err(ChannelRefusal::SecureFrame(at));
             }
@@ -81,8 +83,8 @@ impl<'m> Channel<'m> {
         Ok(())
     }
 
-    fn in_flight(&self) -> &'m InFlight {
-        self.machine.storage.in_flight(self.machine.channel_requestor())
+    fn requestor(&self) -> RequestorNumber {
+        self.machine.channel_requestor()
     }
 }
 

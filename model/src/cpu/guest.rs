@@ -370,7 +370,9 @@ impl<'m> GuestCpu<'_, 'm> {
             return Ok(Err(Stop::Refused(Refusal::new(0x101, "T63"))));
         }
         // The page must be accessible exactly as for a load (D32); its access ends before the state changes.
-        let number = self.access(address, AccessKind::Fetch)?.0.frame();
+        // The operand is guest absolute (D18), an access takes real addresses; prefixing is its own inverse.
+        let real = GuestAddress(dat::apply_prefix(address.0, self.prefix).0);
+        let number = self.access(real, AccessKind::Fetch)?.0.frame();
         let (storage, page) = (&machine.storage, address.page());
         if command == Command::SetSharedAccess {
             return Ok(machine.firmware.share(storage, &self.configuration, page, number));

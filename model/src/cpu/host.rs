@@ -306,7 +306,7 @@ impl<'m> HostCpu<'m> {
         if !storage.contains(entry, 8) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
-        let access = storage.begin(self.in_flight, entry.frame());
+        let access = self.begin(entry.frame());
         if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
             return Err(self.secure_storage_access(entry.0, AccessKind::Store, AddressSpace::Home));
         }
@@ -456,10 +456,14 @@ impl<'m> HostCpu<'m> {
         self.spare_block = Some(block);
     }
 
+    pub(crate) fn requestor(&self) -> RequestorNumber {
+        RequestorNumber(self.number)
+    }
+
     /// Announces an access to a frame.
     #[inline(always)]
     pub(crate) fn begin(&self, frame: FrameNumber) -> Access<'m> {
-        self.machine.storage.begin(self.in_flight, frame)
+        self.machine.storage.announce(self.in_flight, frame)
     }
 
     #[inline(always)]
@@ -520,7 +524,7 @@ impl<'m> HostCpu<'m> {
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         let storage = self.storage();
-        let found = match dat::walk(storage, space.asce(), address) {
+        let found = match dat::walk(storage, self.requestor(), space.asce(), address) {
             Ok(found) => found,
             Err(TranslationFault::SecureTable(table)) => {
                 return Err(self.secure_storage_access(table.0, AccessKind::Fetch, named));

@@ -121,6 +121,11 @@ impl<'a> AreaLock<'a> {
         clear: bool,
         state: impl Fn(FrameNumber, u64) -> FrameState,
     ) {
+        for (frame, _) in self.area.frames() {
+            let lock = self.storage.resume(frame);
+            lock.close();
+            lock.suspend();
+        }
         self.storage.drain_all();
         for (frame, virtual_page) in self.area.frames() {
             let mut lock = self.storage.resume(frame);
@@ -145,7 +150,8 @@ impl Drop for AreaLock<'_> {
 
 impl Ultravisor {
     /// INIT_UV. Codes in order: 0x101 initialised already, 0x103 length, 0x104 origin outside storage,
-    /// 0x105 end outside storage (and D5, T77), 0x108 below 2 GiB, 0x102 another CPU operates.
+    /// 0x105 end outside storage, 0x108 below 2 GiB, 0x102 another CPU operates, 0x105 block in the area or
+    /// a frame not free (D5, T77).
     pub(super) fn init(&self, call: &mut Call<'_>) -> CallResult {
         let origin = AbsoluteAddress(call.block.u64(0x18) & !(MEBIBYTE - 1));
         let len = call.block.u64(0x20) & !(PAGE_SIZE - 1);
@@ -203,15 +209,15 @@ impl Ultravisor {
             return refuse(0x108, "D11");
         }
         let area = Area::absolute(AbsoluteAddress(origin), len);
-        if call.block_frames.iter().any(|&frame| area.contains(frame)) {
+        // An unaligned area reaches one frame further; all of it must be free before 0x106 shows.
+        let touched = Area::absolute(AbsoluteAddress(origin), (len + origin % PAGE_SIZE).next_multiple_of(PAGE_SIZE));
+        if call.block_frames.iter().any(|&frame| touched.contains(frame)) {
             return refuse(0x108, "D5");
         }
-        // An unaligned area reaches one frame further; all of it must be non-secure before 0x106 shows.
-        let touched = Area::absolute(AbsoluteAddress(origin & !(PAGE_SIZE - 1)), len + origin % PAGE_SIZE);
         if touched.frames().any(|(frame, _)| call.storage.zone(frame).state() != FrameState::NonSecure) {
             return refuse(0x108, "T77");
         }
-        if origin % PAGE_SIZE != 0 {
+        if !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x106, "D11");
         }
         if area.meets_lowcore(call.home.prefix()) {
@@ -235,7 +241,7 @@ impl Ultravisor {
             area.push(call.home.frame(VirtualAddress(at))?, at / PAGE_SIZE);
             at += PAGE_SIZE;
         }
-        if origin % PAGE_SIZE != 0 {
+        if !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x10a, "D11");
         }
         if area.meets_lowcore(call.home.prefix()) {
@@ -259,7 +265,7 @@ impl Ultravisor {
         if meets(0) || meets(call.home.prefix().0) {
             return refuse(0x106, "D12");
         }
-        if !call.storage.contains(AbsoluteAddress(origin), len) || origin % PAGE_SIZE != 0 {
+        if !call.storage.contains(AbsoluteAddress(origin), len) || !origin.is_multiple_of(PAGE_SIZE) {
             return refuse(0x105, "D12");
         }
         let area = Area::absolute(AbsoluteAddress(origin), len);

@@ -20,6 +20,8 @@ pub const MAX_CPU_NUMBER: u16 = 256;
 /// First address that no guest storage may reach.
 pub const MAX_GUEST_ADDRESS: u64 = 0x8000_0000_0000;
 
+/// Doublewords of QUI about dump, attestation and secrets.
+const NOT_BUILT: [u16; 7] = [0xc8, 0xd0, 0xe0, 0xe8, 0xf8, 0x100, 0x108];
 const FEATURE_MISC: u64 = 1 << 63;
 /// Header flags that the machine knows a meaning for (D53).
 const HEADER_FLAGS: u64 = 0x3000_00e2;
@@ -69,27 +71,33 @@ pub(super) fn installed(config: &MachineConfig) -> (InstalledCalls, InstalledCal
 }
 
 impl Ultravisor {
-    /// QUI. A guest sees its own calls and zeros for what concerns hosts only.
+    /// QUI. A guest sees its own calls and zeros for what concerns hosts only; what is not built yet is zero
+    /// for both. Reserved bytes keep what the caller has there (D3).
     pub(super) fn query(&self, block: &mut Block, calls: &InstalledCalls, host: bool) -> CallResult {
-        block.set(0x10, &[0; (QUI_FULL_LENGTH - 0x10) as usize]);
+        let for_host = |value: u64| if host { value } else { 0 };
         for (offset, word) in (0x10..).step_by(8).zip(calls.0) {
             block.set_u64(offset, word);
         }
-        if host {
-            block.set_u64(0x40, UV_BASE_LENGTH);
-            block.set_u64(0x50, CONFIGURATION_BASE_LENGTH);
-            block.set_u64(0x58, CONFIGURATION_FIXED_LENGTH);
-            block.set_u64(0x60, CONFIGURATION_LENGTH_PER_MEBIBYTE);
-            block.set_u64(0x68, CPU_STORAGE_LENGTH);
-            block.set_u32(0x7c, Domain::MAX);
-            block.set_u64(0x80, MAX_GUEST_ADDRESS);
-            block.set_u16(0x9e, MAX_CPU_NUMBER);
-            block.set_u64(0xb0, HEADER_VERSION_1);
-            let z17 = self.settings.generation >= Generation::Z17;
-            block.set_u64(0xb8, if z17 { HEADER_FLAGS_Z17 } else { HEADER_FLAGS });
+        let z17 = self.settings.generation >= Generation::Z17;
+        let header_flags = if z17 { HEADER_FLAGS_Z17 } else { HEADER_FLAGS };
+        let doublewords = [
+            (0x40, for_host(UV_BASE_LENGTH)),
+            (0x50, for_host(CONFIGURATION_BASE_LENGTH)),
+            (0x58, for_host(CONFIGURATION_FIXED_LENGTH)),
+            (0x60, for_host(CONFIGURATION_LENGTH_PER_MEBIBYTE)),
+            (0x68, for_host(CPU_STORAGE_LENGTH)),
+            (0x80, for_host(MAX_GUEST_ADDRESS)),
+            (0xa0, if self.settings.misc { FEATURE_MISC } else { 0 }),
+            (0xb0, for_host(HEADER_VERSION_1)),
+            (0xb8, for_host(header_flags)),
+        ];
+        for (offset, value) in doublewords.into_iter().chain(NOT_BUILT.map(|offset| (offset, 0))) {
+            block.set_u64(offset, value);
         }
-        block.set_u64(0xa0, if self.settings.misc { FEATURE_MISC } else { 0 });
-        block.mark_output(0x10..QUI_FULL_LENGTH);
+        block.set_u32(0x7c, if host { Domain::MAX } else { 0 });
+        block.set_u16(0x9e, if host { MAX_CPU_NUMBER } else { 0 });
+        block.set_u16(0x110, 0);
+        block.set_u16(0x112, 0);
         if block.length() < QUI_FULL_LENGTH {
             return Err(Stop::Remark(Refusal::new(Response::MORE_DATA, "D14")));
         }

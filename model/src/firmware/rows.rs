@@ -5,8 +5,8 @@
 
 use crate::address::{FrameNumber, PAGES_PER_MEBIBYTE, PageIndex};
 use crate::crypto::{ChangeHash, Tag};
+use crate::storage::arena::fetch_ahead;
 use crate::storage::{Directory, Piece};
-use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// State of a guest page, as its owner's integrity table has it.
@@ -102,12 +102,11 @@ impl Rows {
         Some(RowLock { chunk, row, word: before })
     }
 
-    /// Has the processor fetch a row that is about to be locked, while the call still looks at other
-    /// things: locks are atomic exchanges, which would make it wait for one line after the other.
+    /// Has the processor fetch a row that is about to be locked.
     #[inline]
     pub(super) fn fetch_ahead(&self, page: PageIndex) {
         if let Some(chunk) = self.chunks.find((page.0 / PAGES_PER_MEBIBYTE) as usize) {
-            black_box(chunk.rows[(page.0 % PAGES_PER_MEBIBYTE) as usize].word.load(Ordering::Relaxed));
+            fetch_ahead(&chunk.rows[(page.0 % PAGES_PER_MEBIBYTE) as usize]);
         }
     }
 

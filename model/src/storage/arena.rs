@@ -7,15 +7,14 @@
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
 
 use super::barrier;
+use super::copy::{WORDS, copy_in, copy_out};
 use super::directory::{Directory, Piece};
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
-use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const FRAMES: usize = 256;
-const WORDS: usize = 512;
 
 /// A page of plain bytes.
 pub(crate) type PageBytes = [u8; PAGE_SIZE as usize];
@@ -46,7 +45,16 @@ struct Keeper {
     /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
     generation: AtomicU32,
     touched: AtomicU8,
+    /// Fills the gap. Only those of the first frame are used, for the whole chunk.
+    chunk: ChunkMarks,
+}
+
+/// What has happened in a chunk since a digest last looked.
+#[repr(C)]
+struct ChunkMarks {
     zone_changed: AtomicBool,
+    /// Some frame has [`touch::SINCE_DIGEST`].
+    any_touched: AtomicBool,
 }
 
 /// The generation of a frame whose translations are no longer buffered: it has changed 2^32 - 1 times.
@@ -133,7 +141,13 @@ impl Storage {
     /// Begins an access to `frame`: from here until the guard is dropped, no change of the frame's
     /// entry completes. The entry must be read after this call.
     #[inline(always)]
-    pub(crate) fn begin<'a>(&'a self, requestor: &'a InFlight, frame: FrameNumber) -> Access<'a> {
+    pub(crate) fn begin(&self, requestor: RequestorNumber, frame: FrameNumber) -> Access<'_> {
+        self.announce(self.in_flight(requestor), frame)
+    }
+
+    /// [`Storage::begin`] for who knows already where it announces its accesses.
+    #[inline(always)]
+    pub(crate) fn announce<'a>(&'a self, requestor: &'a InFlight, frame: FrameNumber) -> Access<'a> {
         let slot = &requestor.0;
         slot.store(frame.0 + 1, Ordering::Relaxed);
         barrier::light();
@@ -142,17 +156,17 @@ impl Storage {
         Access { slot, place: self.chunk(frame), storage: self, frame }
     }
 
-    /// Has the processor fetch the state and the first bytes of a frame that is about to be locked. The
-    /// values do not matter.
+    /// Has the processor fetch the state and the first bytes of a frame that is about to be locked.
     #[inline]
     pub(crate) fn fetch_ahead(&self, frame: FrameNumber) {
         if let Some((chunk, index)) = self.chunk(frame) {
-            black_box(chunk.keepers[index].zone.load(Ordering::Relaxed));
-            black_box(chunk.data[index][0].load(Ordering::Relaxed));
+            fetch_ahead(&chunk.keepers[index]);
+            fetch_ahead(&chunk.data[index][0]);
+            fetch_ahead(&chunk.data[index][8]);
         }
     }
 
-    /// Takes the lock of a frame, which shuts out everybody. `None` when it is taken, or outside storage.
+    /// Takes the lock of a frame, which shuts out other calls. `None` when it is taken, or outside storage.
     pub(crate) fn try_lock(&self, frame: FrameNumber) -> Option<FrameLock<'_>> {
         let (chunk, index) = self.chunk_or_make(frame)?;
         let before = chunk.keepers[index].zone();
@@ -167,12 +181,12 @@ impl Storage {
     }
 
     /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
-    /// the lock of this frame and has called [`Storage::drain_all`] if it changes the frame.
+    /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
         let locked = chunk.keepers[index].zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
-        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: true }
+        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: locked.is_closed() }
     }
 
     /// Waits until every access that has begun by now is over.
@@ -210,6 +224,7 @@ impl Storage {
     }
 
     /// Copies `bytes` in, without any check of access.
+    #[cfg(test)]
     pub(crate) fn store(&self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), OutsideStorage> {
         if !self.contains(address, bytes.len() as u64) {
             return Err(OutsideStorage);
@@ -220,7 +235,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let (chunk, index) = self.chunk_or_make(at.frame()).ok_or(OutsideStorage)?;
-            chunk.keepers[index].touch();
+            chunk.touch(index);
             copy_in(&chunk.data[index], at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -231,23 +246,6 @@ impl Storage {
     /// Byte order of the structures in storage.
     pub(crate) fn order(&self) -> ByteOrder {
         self.order
-    }
-
-    /// The zone entry of the frame that holds `address`, and the doubleword there in the machine's byte
-    /// order: one fetch of a table entry. The address must be a multiple of 8.
-    #[inline]
-    pub(crate) fn table_entry(&self, address: AbsoluteAddress) -> Result<(ZoneEntry, u64), OutsideStorage> {
-        if !self.contains(address, 8) {
-            return Err(OutsideStorage);
-        }
-        Ok(match self.chunk(address.frame()) {
-            Some((chunk, index)) => {
-                let zone = chunk.keepers[index].zone();
-                let word = chunk.data[index][address.offset() / 8].load(Ordering::Relaxed);
-                (zone, self.order.u64(word.to_ne_bytes()))
-            }
-            None => (ZoneEntry::NON_SECURE, 0),
-        })
     }
 
     /// A doubleword in the machine's byte order, without any check of access.
@@ -262,6 +260,12 @@ impl Storage {
     #[cfg(test)]
     pub(crate) fn store_u64(&self, address: AbsoluteAddress, value: u64) -> Result<(), OutsideStorage> {
         self.store(address, &self.order.u64_bytes(value))
+    }
+
+    /// Calls `visit` with every chunk that exists, in the order in which they came into being, which never
+    /// changes.
+    pub(crate) fn visit_chunks(&self, mut visit: impl FnMut(FrameNumber, &Chunk)) {
+        self.chunks.visit(|index, chunk| visit(FrameNumber((index * FRAMES) as u64), chunk));
     }
 
     /// The chunks that exist, rising.
@@ -306,6 +310,21 @@ impl Storage {
     }
 }
 
+/// Has the processor fetch a line that is about to be needed, while it still works on others. Locks are
+/// atomic exchanges, which would make it wait for one line after the other.
+#[inline(always)]
+pub(crate) fn fetch_ahead<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has this instruction. It is a hint: it reads and writes nothing as
+        // far as the program can tell, so it takes part in no data race, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(place).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 fn make_chunk() -> Piece<Chunk> {
     match memmap2::MmapMut::map_anon(size_of::<Chunk>()) {
         Ok(mapping) => Piece::Mapped(mapping),
@@ -322,15 +341,6 @@ impl Keeper {
     #[inline(always)]
     fn zone(&self) -> ZoneEntry {
         ZoneEntry::from_bits(self.zone.load(Ordering::Acquire))
-    }
-
-    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays
-    /// as it is.
-    #[inline(always)]
-    fn touch(&self) {
-        if self.touched.load(Ordering::Relaxed) != touch::ALL {
-            self.touched.store(touch::ALL, Ordering::Relaxed);
-        }
     }
 }
 
@@ -382,7 +392,7 @@ impl Access<'_> {
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.place {
-            chunk.keepers[index].touch();
+            chunk.touch(index);
             copy_in(&chunk.data[index], offset, bytes);
         } else {
             self.store_first(offset, bytes);
@@ -392,7 +402,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.storage.chunk_or_make(self.frame) {
-            chunk.keepers[index].touch();
+            chunk.touch(index);
             copy_in(&chunk.data[index], offset, bytes);
         }
     }
@@ -405,7 +415,8 @@ impl Drop for Access<'_> {
     }
 }
 
-/// The lock of one frame: state \[T\]. Dropped without [`FrameLock::commit`], it leaves the frame as it was.
+/// The lock of one frame. Closed to everybody, state \[T\], from the moment its holder turns to the bytes
+/// or their marks. Dropped without [`FrameLock::commit`], it leaves the frame as it was.
 pub(crate) struct FrameLock<'a> {
     storage: &'a Storage,
     chunk: &'a Chunk,
@@ -426,23 +437,34 @@ impl FrameLock<'_> {
         self.before.state()
     }
 
-    /// Touch marks of the frame.
-    pub(crate) fn touched(&self) -> u8 {
+    /// Touch marks of the frame. A store that began before the lock leaves its mark until it is over, so
+    /// they count only once it is.
+    pub(crate) fn touched(&mut self) -> u8 {
+        self.quiesce();
         self.chunk.keepers[self.index].touched.load(Ordering::Relaxed)
     }
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
-        self.chunk.keepers[self.index].touched.store(marks, Ordering::Relaxed);
+        if marks & touch::SINCE_DIGEST != 0 {
+            self.chunk.mark(self.index, marks);
+        } else {
+            self.chunk.keepers[self.index].touched.store(marks, Ordering::Relaxed);
+        }
     }
 
-    /// Waits for the accesses that began before the lock was taken. The two calls that read bytes do
-    /// it themselves; a change that reads none must do it before [`FrameLock::commit`].
+    /// Closes the frame and waits for the accesses that began before. Whatever turns to the bytes does it.
     pub(crate) fn quiesce(&mut self) {
         if !self.quiet {
+            self.close();
             self.storage.drain(self.frame);
             self.quiet = true;
         }
+    }
+
+    /// Shuts everybody out, but does not wait for those who are in.
+    pub(crate) fn close(&self) {
+        self.chunk.keepers[self.index].zone.store(self.before.closed().bits(), Ordering::SeqCst);
     }
 
     /// The bytes of the frame, for reading.
@@ -456,20 +478,22 @@ impl FrameLock<'_> {
         let data = self.chunk.data[self.index].as_ptr().cast_mut().cast::<PageBytes>();
         // SAFETY: the page is 4096 initialised bytes inside a chunk that lives as long as the storage,
         // and AtomicU64 permits mutation through a shared reference. Nobody else touches them while the
-        // lock is held: every access checks the zone entry after it announced itself, finds it locked
-        // and stops; those that found it unlocked are over, `quiesce` waited for them. `&mut self` keeps
+        // lock is held: every access checks the zone entry after it announced itself, finds it closed
+        // and stops; those that found it open are over, `quiesce` waited for them. `&mut self` keeps
         // a second view from being made through this lock, and there is only one lock.
         unsafe { &mut *data }
     }
 
     /// Clears the frame.
     pub(crate) fn clear(&mut self) {
-        if self.touched() & touch::NOT_ZERO != 0 {
+        let marks = self.touched();
+        if marks & touch::NOT_ZERO != 0 {
             self.bytes_mut().fill(0);
+            self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
         } else {
             self.quiesce();
+            self.set_touched(marks | touch::SINCE_IMPORT);
         }
-        self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
     }
 
     /// Sets the lock down without giving it up: [`Storage::resume`] takes it up again.
@@ -477,16 +501,20 @@ impl FrameLock<'_> {
         core::mem::forget(self);
     }
 
-    /// Gives the frame a new state, voids translations to it if the entry changed, and unlocks it.
+    /// Gives the frame a new state, voids translations to it if the entry changed, waits for accesses that
+    /// began under the old state, and unlocks it. A frame that is not closed changes from one state to the
+    /// other without being neither: who has access before and after keeps it in between.
     pub(crate) fn commit(mut self, state: FrameState) {
         let after = ZoneEntry::new(state);
         if after != self.before {
-            self.quiesce();
-            let keeper = &self.chunk.keepers[self.index];
+            if !self.quiet {
+                self.chunk.keepers[self.index].zone.store(after.locked().bits(), Ordering::SeqCst);
+                self.storage.drain(self.frame);
+            }
+            let generation = &self.chunk.keepers[self.index].generation;
             // Only who holds the lock counts, so this needs no atomic addition.
-            let generation = keeper.generation.load(Ordering::Relaxed).saturating_add(1);
-            keeper.generation.store(generation, Ordering::Release);
-            keeper.zone_changed.store(true, Ordering::Relaxed);
+            generation.store(generation.load(Ordering::Relaxed).saturating_add(1), Ordering::Release);
+            self.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
             self.before = after;
         }
     }
@@ -510,23 +538,41 @@ impl Chunk {
         self.keepers.iter().map(Keeper::zone)
     }
 
-    /// Whether a zone entry has changed since the last call.
-    pub(crate) fn take_zone_changed(&self) -> bool {
-        let take = |keeper: &Keeper| {
-            keeper.zone_changed.load(Ordering::Relaxed) && keeper.zone_changed.swap(false, Ordering::AcqRel)
-        };
-        self.keepers.iter().filter(|keeper| take(keeper)).count() > 0
+    #[inline(always)]
+    fn marks(&self) -> &ChunkMarks {
+        &self.keepers[0].chunk
     }
 
-    /// Whether frame `index` was stored to since the last call.
-    pub(crate) fn take_touched(&self, index: usize) -> bool {
-        self.keepers[index].touched.fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel) & touch::SINCE_DIGEST != 0
+    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
+    /// it is.
+    #[inline(always)]
+    fn touch(&self, index: usize) {
+        if self.keepers[index].touched.load(Ordering::Relaxed) != touch::ALL {
+            self.mark(index, touch::ALL);
+        }
+    }
+
+    /// Marks a frame for a store, or for whatever else the Ultravisor did to it.
+    fn mark(&self, index: usize, marks: u8) {
+        self.keepers[index].touched.store(marks, Ordering::Relaxed);
+        self.marks().any_touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a zone entry has changed since the last call.
+    pub(crate) fn take_zone_changed(&self) -> bool {
+        self.marks().zone_changed.load(Ordering::Relaxed) && self.marks().zone_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Calls `visit` with the index of every frame that was stored to since it was last visited.
     pub(crate) fn visit_touched(&self, mut visit: impl FnMut(usize)) {
+        if !self.marks().any_touched.load(Ordering::Relaxed) || !self.marks().any_touched.swap(false, Ordering::AcqRel)
+        {
+            return;
+        }
         for (index, keeper) in self.keepers.iter().enumerate() {
-            if keeper.touched.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 && self.take_touched(index) {
+            let mark = &keeper.touched;
+            if mark.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 {
+                mark.fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel);
                 visit(index);
             }
         }
@@ -544,195 +590,5 @@ impl core::fmt::Debug for Chunk {
     }
 }
 
-#[inline(always)]
-fn copy_out(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
-    if let (Ok(bytes), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
-        && let Some(word) = page.get(offset / 8)
-    {
-        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        return;
-    }
-    copy_out_any(page, offset, bytes);
-}
-
-fn copy_out_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
-    let (head, rest) = bytes.split_at_mut(bytes.len().min(offset.wrapping_neg() % 8));
-    if !head.is_empty() {
-        let word = page[offset / 8].load(Ordering::Relaxed).to_ne_bytes();
-        head.copy_from_slice(&word[offset % 8..][..head.len()]);
-    }
-    let words = &page[((offset + head.len()) / 8).min(WORDS)..];
-    let (parts, tail) = rest.as_chunks_mut::<8>();
-    // Eight words at a time; the compiler does not unroll loops over atomics itself.
-    let (blocks, last) = parts.as_chunks_mut::<8>();
-    let done = blocks.len() * 8;
-    for (block, words) in blocks.iter_mut().zip(words.as_chunks::<8>().0) {
-        *block = words.each_ref().map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    for (part, word) in last.iter_mut().zip(&words[done..]) {
-        *part = word.load(Ordering::Relaxed).to_ne_bytes();
-    }
-    if !tail.is_empty() {
-        let word = words[parts.len()].load(Ordering::Relaxed).to_ne_bytes();
-        tail.copy_from_slice(&word[..tail.len()]);
-    }
-}
-
-#[inline(always)]
-fn copy_in(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
-    if let (Ok(bytes), 0) = (<&[u8; 8]>::try_from(bytes), offset % 8)
-        && let Some(word) = page.get(offset / 8)
-    {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        return;
-    }
-    copy_in_any(page, offset, bytes);
-}
-
-fn copy_in_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
-    let (head, rest) = bytes.split_at(bytes.len().min(offset.wrapping_neg() % 8));
-    if !head.is_empty() {
-        merge(&page[offset / 8], offset % 8, head);
-    }
-    let words = &page[((offset + head.len()) / 8).min(WORDS)..];
-    let (parts, tail) = rest.as_chunks::<8>();
-    let (blocks, last) = parts.as_chunks::<8>();
-    for (block, words) in blocks.iter().zip(words.as_chunks::<8>().0) {
-        for (part, word) in block.iter().zip(words) {
-            word.store(u64::from_ne_bytes(*part), Ordering::Relaxed);
-        }
-    }
-    for (part, word) in last.iter().zip(&words[blocks.len() * 8..]) {
-        word.store(u64::from_ne_bytes(*part), Ordering::Relaxed);
-    }
-    if !tail.is_empty() {
-        merge(&words[parts.len()], 0, tail);
-    }
-}
-
-/// Stores a few bytes of a word, keeping what others store into its other bytes at the same time.
-fn merge(word: &AtomicU64, at: usize, bytes: &[u8]) {
-    let merged = |old: u64| {
-        let mut image = old.to_ne_bytes();
-        image[at..at + bytes.len()].copy_from_slice(bytes);
-        Some(u64::from_ne_bytes(image))
-    };
-    // The closure never gives up, so neither does the update.
-    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merged);
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::address::PageIndex;
-    use crate::storage::zone::Domain;
-    use proptest::prelude::*;
-
-    #[test]
-    fn untouched_storage_reads_zero_and_costs_nothing() {
-        let storage = Storage::new(16 << 40, 1, ByteOrder::Big);
-        let mut bytes = [1; 64];
-        storage.load(AbsoluteAddress((16 << 40) - 64), &mut bytes).unwrap();
-        assert_eq!(bytes, [0; 64]);
-        assert_eq!(storage.load(AbsoluteAddress((16 << 40) - 63), &mut bytes), Err(OutsideStorage));
-        assert_eq!(storage.store(AbsoluteAddress(u64::MAX), &bytes), Err(OutsideStorage));
-        assert_eq!(storage.chunks().count(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn copies_agree_with_a_plain_array(
-            writes in prop::collection::vec((0usize..9000, prop::collection::vec(any::<u8>(), 0..5000)), 1..8)
-        ) {
-            let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-            let mut plain = vec![0u8; 16384];
-            for (at, bytes) in &writes {
-                storage.store(AbsoluteAddress(*at as u64), bytes).unwrap();
-                plain[*at..at + bytes.len()].copy_from_slice(bytes);
-            }
-            let mut seen = vec![0; 16384 - 13];
-            storage.load(AbsoluteAddress(13), &mut seen).unwrap();
-            prop_assert!(seen == plain[13..]);
-        }
-    }
-
-    #[test]
-    fn a_lock_shuts_out_and_a_dropped_lock_changes_nothing() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-        let frame = FrameNumber(9);
-        let lock = storage.try_lock(frame).unwrap();
-        assert!(storage.try_lock(frame).is_none());
-        assert!(storage.zone(frame).is_secure());
-        drop(lock);
-        assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
-        assert_eq!(storage.generation(frame), 0);
-
-        let mut lock = storage.try_lock(frame).unwrap();
-        lock.bytes_mut()[17] = 3;
-        lock.commit(FrameState::Secure(Domain(1), PageIndex(2)));
-        assert_eq!(storage.generation(frame), 1);
-        assert!(storage.zone(frame).is_secure());
-        let mut byte = [0];
-        storage.load(AbsoluteAddress(9 * 4096 + 17), &mut byte).unwrap();
-        assert_eq!(byte, [3]);
-    }
-
-    /// Lets a test stand at the end of the count without 2^32 changes.
-    pub(in crate::storage) fn set_generation(storage: &Storage, frame: FrameNumber, generation: u32) {
-        let (chunk, index) = storage.chunk_or_make(frame).unwrap();
-        chunk.keepers[index].generation.store(generation, Ordering::Relaxed);
-    }
-
-    #[test]
-    fn a_generation_never_comes_again() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-        let frame = FrameNumber(3);
-        set_generation(&storage, frame, NEVER_BUFFERED - 1);
-        for state in [FrameState::Secure(Domain(1), PageIndex(2)), FrameState::NonSecure] {
-            storage.try_lock(frame).unwrap().commit(state);
-            assert_eq!(storage.generation(frame), NEVER_BUFFERED);
-        }
-    }
-
-    #[test]
-    fn stores_leave_their_mark_and_zone_changes_theirs() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-        storage.store(AbsoluteAddress(0x5000), &[1]).unwrap();
-        let marked = || {
-            let mut found = Vec::new();
-            storage.chunks().for_each(|(_, chunk)| chunk.visit_touched(|index| found.push(index)));
-            found
-        };
-        assert_eq!((marked(), marked()), (vec![5], vec![]));
-        storage.begin(storage.in_flight(RequestorNumber(0)), FrameNumber(5)).store(8, &[1]);
-        assert_eq!(marked(), [5]);
-        let changed = || storage.chunks().any(|(_, chunk)| chunk.take_zone_changed());
-        assert!(!changed());
-        for frame in [7, 9] {
-            storage.try_lock(FrameNumber(frame)).unwrap().commit(FrameState::Secure(Domain(1), PageIndex(2)));
-        }
-        assert!(changed() && !changed());
-    }
-
-    #[test]
-    fn a_change_waits_for_accesses_in_flight() {
-        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-        storage.set_concurrent(true);
-        let frame = FrameNumber(4);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let access = storage.begin(storage.in_flight(RequestorNumber(0)), frame);
-            let changer = scope.spawn(|| {
-                let mut lock = storage.try_lock(frame).unwrap();
-                lock.quiesce();
-                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
-                lock.commit(FrameState::NonSecure);
-            });
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            access.store(0, &[1]);
-            over.store(true, Ordering::SeqCst);
-            drop(access);
-            changer.join().unwrap();
-        });
-    }
-}
+pub(super) mod tests;

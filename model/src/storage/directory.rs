@@ -57,6 +57,15 @@ impl<T: Sync> Directory<T> {
         self.find(index)
     }
 
+    /// Calls `visit` with every piece, in the order in which they were made.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(usize, &T)) {
+        for &(index, _) in &*self.pieces.lock() {
+            if let Some(piece) = self.find(index) {
+                visit(index, piece);
+            }
+        }
+    }
+
     /// The indices that exist, rising.
     pub(crate) fn indices(&self) -> Vec<usize> {
         let mut indices: Vec<usize> = self.pieces.lock().iter().map(|&(index, _)| index).collect();

@@ -58,7 +58,8 @@ impl Space {
     /// The low eight bits are the page index, so that IPTE finds its candidates without a search.
     #[inline(always)]
     fn slot(self, address: VirtualAddress) -> usize {
-        (address.page() ^ self.way) as usize & (ENTRIES - 1)
+        let page = address.page();
+        (page ^ page >> 4 & 0xf00 ^ self.way) as usize & (ENTRIES - 1)
     }
 }
 
@@ -166,7 +167,7 @@ impl TranslationBuffer {
             Purge::All => self.entries.fill(EMPTY),
             Purge::Space(asce) => self.remove(|entry| entry.asce == asce.0),
             Purge::Leaf(leaf) => {
-                let index = (leaf.0 / 8 & 0xff) as usize;
+                let index = ((leaf.0 / 8) & 0xff) as usize;
                 for way in 0..WAYS {
                     let entry = &mut self.entries[way << 8 | index];
                     if entry.leaf == leaf.0 {

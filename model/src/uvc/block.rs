@@ -170,12 +170,6 @@ impl Block {
         };
     }
 
-    /// Marks a stretch as output, whether or not every byte of it was set.
-    pub fn mark_output(&mut self, stretch: Range<u16>) {
-        let end = self.length.min(MAX_BLOCK_LENGTH as u16);
-        self.written = stretch.start.min(end)..stretch.end.min(end);
-    }
-
     /// Offset and bytes of what must be stored back.
     #[must_use]
     pub fn output(&self) -> (u16, &[u8]) {

@@ -1,0 +1,256 @@
+//! The host kernel: what Linux and KVM do for protected guests, as an actor on a machine.
+//!
+//! It knows the machine only through its CPUs: it builds its tables in absolute storage, issues
+//! Ultravisor calls with blocks in storage, maps and unmaps guest pages, answers guest faults and keeps a
+//! swap store. Where a scenario makes it do something foolish, it does it.
+
+mod calls;
+mod faults;
+mod intervals;
+mod life;
+mod observed;
+mod pages;
+mod space;
+mod trail;
+mod vcpu;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
+use uvsim_model::cpu::HostCpu;
+use uvsim_model::storage::ProgramInterruption;
+use uvsim_model::{CpuError, Machine, UV_BASE_LENGTH};
+
+pub use calls::Fields;
+pub use faults::FaultAnswers;
+pub use life::GuestPlan;
+pub use observed::{Observed, Stop};
+pub use pages::PageBytes;
+pub use trail::Transition;
+pub use vcpu::GuestCall;
+
+use intervals::Intervals;
+use life::GuestRecord;
+use space::Space;
+use trail::Trail;
+
+/// Where the base area lies (D75).
+const UV_BASE: u64 = 2 << 30;
+/// First address of the window in which variable areas are contiguous (D61).
+const WINDOW: u64 = 0x4000_0000_0000;
+/// Size of that window, MiB: up to the highest address that the Ultravisor accepts.
+const WINDOW_MEBIBYTES: u64 = (uvsim_model::MAX_GUEST_ADDRESS - WINDOW) / MEBIBYTE;
+/// Frames of a CPU's lowcore.
+const LOWCORE_FRAMES: u64 = 2;
+
+/// The host kernel on a machine. It operates all CPUs of it.
+#[derive(Debug)]
+pub struct Kernel<'m> {
+    machine: &'m Machine,
+    cpus: Vec<Option<HostCpu<'m>>>,
+    /// Frames that nobody uses, lowest first.
+    free: Intervals,
+    /// Frames given up while the Ultravisor still knows them; free once they are non-secure (D68).
+    set_aside: BTreeSet<FrameNumber>,
+    /// How many guest pages map a frame, where it is more than one.
+    aliases: BTreeMap<FrameNumber, u64>,
+    /// MiB of the window that nobody uses.
+    window: Intervals,
+    home: Space,
+    /// One block page per CPU; the page behind it is mapped as well (D73).
+    blocks: Vec<AbsoluteAddress>,
+    lowcores: Vec<AbsoluteAddress>,
+    guests: Vec<GuestRecord>,
+    /// Compare the state around every call that the Ultravisor may refuse.
+    pub watch: bool,
+    /// What the last comparison found.
+    changed: Option<String>,
+    /// The rule behind the last answer.
+    rule: &'static str,
+    trail: Arc<Trail>,
+}
+
+impl<'m> Kernel<'m> {
+    /// Brings the host up: home space on CPU 0, INIT_UV with only that CPU operating, then the others.
+    ///
+    /// # Errors
+    /// Storage that is too small, or a call that the Ultravisor refuses.
+    pub fn boot(machine: &'m Machine, plans: Vec<GuestPlan>) -> Result<Self, Stop> {
+        let frames = machine.storage_size() / PAGE_SIZE;
+        let base = UV_BASE / PAGE_SIZE..(UV_BASE + UV_BASE_LENGTH) / PAGE_SIZE;
+        if base.end > frames {
+            return Err(Stop::OutOfStorage {
+                what: "the base storage of the Ultravisor at 2 GiB".into(),
+                needed: base.end * PAGE_SIZE,
+                available: machine.storage_size(),
+            });
+        }
+        let mut free = Intervals::new(LOWCORE_FRAMES..frames);
+        free.reserve(base);
+        let mut kernel = Self {
+            machine,
+            cpus: (0..machine.config().cpus).map(|_| None).collect(),
+            free,
+            set_aside: BTreeSet::new(),
+            aliases: BTreeMap::new(),
+            window: Intervals::new(0..WINDOW_MEBIBYTES),
+            home: Space::default(),
+            blocks: Vec::new(),
+            lowcores: Vec::new(),
+            guests: Vec::new(),
+            watch: true,
+            changed: None,
+            rule: "",
+            trail: Trail::new(),
+        };
+        machine.subscribe(kernel.trail.clone());
+        kernel.start_cpu(0)?;
+        kernel.build_home()?;
+        for number in 0..machine.config().cpus {
+            let block = kernel.allocate(2, 1, "control blocks")?;
+            kernel.blocks.push(block);
+            let lowcore =
+                if number == 0 { AbsoluteAddress(0) } else { kernel.allocate(LOWCORE_FRAMES, 2, "a lowcore")? };
+            kernel.lowcores.push(lowcore);
+        }
+        kernel.enter_home(0)?;
+        kernel.guests = plans.into_iter().map(GuestRecord::new).collect();
+        for guest in 0..kernel.guests.len() {
+            kernel.build_guest_space(guest)?;
+        }
+        kernel.initialise_ultravisor()?;
+        Ok(kernel)
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &'m Machine {
+        self.machine
+    }
+
+    /// INIT_UV if it is due, with only CPU 0 operating; afterwards all CPUs operate.
+    fn initialise_ultravisor(&mut self) -> Result<(), Stop> {
+        if !self.machine.is_initialised() {
+            for cpu in self.cpus.iter_mut().skip(1) {
+                *cpu = None;
+            }
+            self.enter_home(0)?;
+            self.must(0, uvsim_model::uvc::Command::InitUv, &[("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)])?;
+        }
+        for number in 0..self.machine.config().cpus {
+            self.enter_home(number)?;
+        }
+        Ok(())
+    }
+
+    /// Stops all CPUs but CPU 0, as a machine reset does.
+    fn stop_others(&mut self) {
+        for cpu in self.cpus.iter_mut().skip(1) {
+            *cpu = None;
+        }
+    }
+
+    fn start_cpu(&mut self, number: u16) -> Result<(), Stop> {
+        let slot = &mut self.cpus[usize::from(number)];
+        if slot.is_none() {
+            *slot = Some(self.machine.cpu(number).map_err(|error: CpuError| Stop::Internal(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// Starts a CPU in home space with its own lowcore.
+    fn enter_home(&mut self, number: u16) -> Result<(), Stop> {
+        self.start_cpu(number)?;
+        let (lowcore, home) = (self.lowcores[usize::from(number)], self.home.asce);
+        let cpu = self.cpu(number);
+        if cpu.registers().prefix != lowcore.0 {
+            cpu.set_prefix(lowcore.0)?;
+        }
+        cpu.set_home(home);
+        cpu.set_translation(true);
+        Ok(())
+    }
+
+    /// A CPU of the machine; scenarios name only those that exist.
+    pub fn cpu(&mut self, number: u16) -> &mut HostCpu<'m> {
+        let machine = self.machine;
+        self.cpus[usize::from(number)]
+            .get_or_insert_with(|| machine.cpu(number).expect("the kernel alone operates the CPUs of its machine"))
+    }
+
+    /// `count` consecutive frames, aligned to `align` frames, lowest first.
+    fn allocate(&mut self, count: u64, align: u64, what: &str) -> Result<AbsoluteAddress, Stop> {
+        if let Some(first) = self.free.take(count, align) {
+            return Ok(FrameNumber(first).address());
+        }
+        self.sweep();
+        match self.free.take(count, align) {
+            Some(first) => Ok(FrameNumber(first).address()),
+            None => Err(Stop::OutOfStorage {
+                what: what.into(),
+                needed: count * PAGE_SIZE,
+                available: self.free.total() * PAGE_SIZE,
+            }),
+        }
+    }
+
+    fn free_frames(&mut self, first: AbsoluteAddress, count: u64) {
+        for frame in first.frame().0..first.frame().0 + count {
+            self.release(FrameNumber(frame));
+        }
+    }
+
+    /// Gives a frame up: to the free list if it is non-secure, else set aside (D68).
+    fn release(&mut self, frame: FrameNumber) {
+        if self.machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure {
+            self.free.give(frame.0);
+        } else {
+            self.set_aside.insert(frame);
+        }
+    }
+
+    /// Frees what was set aside and has become non-secure.
+    fn sweep(&mut self) {
+        let machine = self.machine;
+        let freed: Vec<FrameNumber> = self
+            .set_aside
+            .iter()
+            .copied()
+            .filter(|&frame| machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure)
+            .collect();
+        for frame in freed {
+            self.set_aside.remove(&frame);
+            self.free.give(frame.0);
+        }
+    }
+
+    /// Stores into the kernel's own storage: virtual = real (D61), outside of lowcores absolute as well.
+    fn put(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
+        self.cpu(0).store(VirtualAddress(address.0), bytes)
+    }
+
+    fn put_u64(&mut self, address: AbsoluteAddress, value: u64) -> Result<(), ProgramInterruption> {
+        self.cpu(0).store_u64(VirtualAddress(address.0), value)
+    }
+
+    /// What a comparison of states around a refused call has found, once (D64).
+    pub fn take_changed(&mut self) -> Option<String> {
+        self.changed.take()
+    }
+
+    fn rule_of_last_call(&self) -> &'static str {
+        self.trail.rule()
+    }
+
+    /// The transitions of frames since they were last asked for, and how many more there were.
+    pub fn take_transitions(&mut self) -> (Vec<Transition>, u64) {
+        self.trail.take()
+    }
+
+    /// The rule that the last answer followed, `""` if none is known.
+    #[must_use]
+    pub fn last_rule(&self) -> &'static str {
+        self.rule
+    }
+}

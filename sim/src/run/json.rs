@@ -1,0 +1,136 @@
+//! A run as one JSON object a line. Keys may be added to these, never taken away.
+
+use super::{Failure, Report, StatementEnd, Verdict, WorkloadEnd};
+use crate::kernel::Observed;
+use crate::scenario::{Expectation, Outcome, Place, Scenario, ScenarioErrors, Step};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::Path;
+use uvsim_model::config::MachineConfig;
+
+/// Writes objects to `out`.
+pub struct Json<W: Write> {
+    out: W,
+}
+
+impl<W: Write> Json<W> {
+    /// A report on `out`.
+    pub const fn new(out: W) -> Self {
+        Self { out }
+    }
+
+    fn emit(&mut self, event: &str, at: Option<(&Path, Option<usize>)>, rest: Value) {
+        let mut object = Map::new();
+        object.insert("event".into(), event.into());
+        if let Some((path, line)) = at {
+            object.insert("file".into(), path.to_string_lossy().into());
+            object.insert("line".into(), line.into());
+        }
+        if let Value::Object(rest) = rest {
+            object.extend(rest);
+        }
+        // A reader that has gone away is no reason to stop: the exit status still counts.
+        let _ = writeln!(self.out, "{}", Value::Object(object));
+    }
+
+    fn at(&mut self, event: &str, scenario: &Scenario, place: Place, rest: Value) {
+        self.emit(event, Some((&scenario.path, Some(place.line))), rest);
+    }
+}
+
+impl<W: Write> Report for Json<W> {
+    fn scenario(&mut self, scenario: &Scenario, config: &MachineConfig) {
+        self.at("scenario", scenario, scenario.place, json!({ "name": scenario.name, "seed": config.seed }));
+    }
+
+    fn step(&mut self, scenario: &Scenario, step: &Step) {
+        self.at("step", scenario, step.place, json!({ "title": step.title }));
+    }
+
+    fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>) {
+        let statement = end.statement;
+        let rest = json!({
+            "text": statement.text,
+            "expected": expected(&statement.expectation),
+            "got": got(&end.got),
+            "passed": end.passed,
+            "rule": end.got.rule,
+        });
+        self.at("statement", scenario, statement.place, rest);
+    }
+
+    fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure) {
+        let row = |(what, expected, found): &(String, String, String)| {
+            let expected = if expected.is_empty() { Value::Null } else { expected.as_str().into() };
+            json!({ "what": what, "expected": expected, "found": found })
+        };
+        let state: Vec<Value> = failure.state.iter().map(row).collect();
+        let rest = json!({ "page": failure.page, "rule": failure.rule, "message": failure.message, "state": state });
+        self.at("failure", scenario, place, rest);
+    }
+
+    fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>) {
+        let c = &end.counters;
+        let rest = json!({
+            "guest": end.guest,
+            "accesses": c.accesses,
+            "reads": c.reads,
+            "writes": c.writes,
+            "faults": c.faults,
+            "page_ins": c.page_ins,
+            "page_outs": c.page_outs,
+            "mismatches": c.mismatches,
+        });
+        self.at("workload", scenario, end.workload.place, rest);
+    }
+
+    fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>) {
+        self.at("error", scenario, place, json!({ "column": place.column, "message": message, "help": help }));
+    }
+
+    fn unusable(&mut self, errors: &ScenarioErrors) {
+        for error in errors.errors() {
+            let (line, column) = (error.place.map(|place| place.line), error.place.map(|place| place.column));
+            let rest = json!({ "column": column, "message": error.message, "help": error.help });
+            self.emit("error", Some((errors.path(), line)), rest);
+        }
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) {
+        let rest = json!({
+            "result": verdict.status.result(),
+            "status": verdict.status.code(),
+            "scenarios": verdict.scenarios,
+            "statements": verdict.counts.statements,
+            "checks": verdict.counts.checks,
+            "failed": verdict.counts.failed,
+            "seed": verdict.seed.unwrap_or(0),
+        });
+        self.emit("verdict", None, rest);
+    }
+}
+
+fn expected(expectation: &Expectation) -> Value {
+    codes(expectation.outcome, expectation.rc, expectation.rrc, expectation.code)
+}
+
+fn got(observed: &Observed) -> Value {
+    codes(observed.outcome, observed.rc, observed.rrc, observed.code)
+}
+
+fn codes(outcome: Outcome, rc: Option<u16>, rrc: Option<u16>, code: Option<u16>) -> Value {
+    let mut object = Map::new();
+    object.insert("outcome".into(), outcome.name().into());
+    for (name, value) in [("rc", rc), ("rrc", rrc), ("code", code)] {
+        if let Some(value) = value {
+            object.insert(name.into(), value.into());
+        }
+    }
+    Value::Object(object)
+}
+
+impl<W: Write> std::fmt::Debug for Json<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Json")
+    }
+}

@@ -1,0 +1,99 @@
+//! What a run tells, and to whom.
+
+use super::{Counters, Counts, Status};
+use crate::kernel::{Observed, Transition};
+use crate::scenario::{Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
+use uvsim_model::config::MachineConfig;
+
+/// Receives a run as it happens.
+pub trait Report {
+    /// A file begins.
+    fn scenario(&mut self, scenario: &Scenario, config: &MachineConfig);
+    /// A step begins.
+    fn step(&mut self, scenario: &Scenario, step: &Step);
+    /// A pass of a loop begins; the first is 0.
+    fn repeat(&mut self, _repeat: &Repeat, _pass: u64) {}
+    /// A loop is over.
+    fn repeated(&mut self, _repeat: &Repeat) {}
+    /// A statement has ended.
+    fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>);
+    /// A statement has failed; follows [`Report::statement`].
+    fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure);
+    /// A workload is under way.
+    fn progress(&mut self, _workload: &Workload, _accesses: u64) {}
+    /// A workload has ended.
+    fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>);
+    /// A mistake of the file that shows only when it runs.
+    fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>);
+    /// A file that cannot be used.
+    fn unusable(&mut self, errors: &ScenarioErrors);
+    /// A file that was only checked is in order.
+    fn checked(&mut self, _scenario: &Scenario) {}
+    /// A file ends.
+    fn end(&mut self, _end: &FileEnd<'_>) {}
+    /// Everything has ended.
+    fn verdict(&mut self, verdict: &Verdict);
+}
+
+/// A statement that has ended.
+#[derive(Debug)]
+pub struct StatementEnd<'a> {
+    /// The statement.
+    pub statement: &'a Statement,
+    /// What it came to; for a range of pages, at the last one tried.
+    pub got: Observed,
+    /// Whether that was expected.
+    pub passed: bool,
+    /// Frames that changed their state.
+    pub transitions: Vec<Transition>,
+    /// How many more did.
+    pub more: u64,
+}
+
+/// A failed expectation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// The page concerned, as `alpha:3`.
+    pub page: Option<String>,
+    /// The rule that the machine followed, `""` if none is known.
+    pub rule: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What differs: what, expected, found.
+    pub state: Vec<(String, String, String)>,
+}
+
+/// A workload that has ended.
+#[derive(Debug)]
+pub struct WorkloadEnd<'a> {
+    /// The workload.
+    pub workload: &'a Workload,
+    /// Name of the guest.
+    pub guest: &'a str,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// A file that has ended.
+#[derive(Debug)]
+pub struct FileEnd<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// What it came to.
+    pub status: Status,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Verdict {
+    /// What it came to.
+    pub status: Status,
+    /// Files run.
+    pub scenarios: u64,
+    /// What was counted.
+    pub counts: Counts,
+    /// The seed of the command line, else of the first scenario.
+    pub seed: Option<u64>,
+}

@@ -1,0 +1,68 @@
+//! Everything before the first step: the host comes up, the guests are created or started.
+
+use crate::kernel::{GuestPlan, Kernel, Stop};
+use crate::scenario::{GuestState, LoadData, Scenario};
+use uvsim_model::Machine;
+use uvsim_model::seed::{Purpose, Seed};
+
+/// The scenario cannot be set up.
+pub(super) struct SetupError {
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// Brings the host up and the guests to where the scenario wants them.
+pub(super) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kernel<'m>, SetupError> {
+    let plans = (0..scenario.guests.len()).map(|guest| plan(machine, scenario, guest)).collect();
+    let mut kernel = Kernel::boot(machine, plans).map_err(|stop| failed("the host cannot be brought up", stop))?;
+    // Nothing is checked yet, so nothing is compared.
+    kernel.watch = false;
+    for (number, guest) in scenario.guests.iter().enumerate() {
+        let done = match guest.state {
+            GuestState::None => continue,
+            GuestState::Created => kernel.create(number),
+            GuestState::Running => kernel.start(number),
+        };
+        done.map_err(|stop| failed(&format!("guest `{}` cannot be started", guest.name), stop))?;
+    }
+    kernel.watch = true;
+    Ok(kernel)
+}
+
+fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
+    let guest = &scenario.guests[number];
+    let seed = Seed(machine.config().seed);
+    let content = |load: usize, data: &LoadData| match data {
+        LoadData::Bytes(bytes) => bytes.clone(),
+        LoadData::Random(len) => {
+            let mut bytes = vec![0; usize::try_from(*len).unwrap_or(0)];
+            // Files have far fewer guests and loads than these fields can number.
+            seed.item(Purpose::LoadRandom, number as u32, load as u16).fill(&mut bytes);
+            bytes
+        }
+    };
+    let loads = guest.loads.iter().enumerate().map(|(index, load)| (load.address, content(index, &load.data)));
+    GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, loads: loads.collect() }
+}
+
+fn failed(what: &str, stop: Stop) -> SetupError {
+    match stop {
+        Stop::OutOfStorage { what: item, needed, available } => SetupError {
+            message: format!("{what}: {}", shortfall(&item, needed, available)),
+            help: Some("give the machine more storage: `machine { storage \"8GiB\" }`".into()),
+        },
+        Stop::Outcome(observed) => {
+            let code = observed.rc.map(|rc| format!(" rc={rc:#x} rrc={:#x}", observed.rrc.unwrap_or(0)));
+            SetupError {
+                message: format!("{what}: {}{}", observed.outcome, code.unwrap_or_default()),
+                help: observed.rc.map(|rc| format!("`uvsim explain {rc:#x}` tells what it means")),
+            }
+        }
+        Stop::Internal(message) => SetupError { message: format!("{what}: {message}"), help: None },
+    }
+}
+
+/// Says what storage does not suffice for.
+pub(super) fn shortfall(what: &str, needed: u64, available: u64) -> String {
+    format!("storage is too small for {what}: {needed} bytes wanted, {available} bytes there")
+}

@@ -1,0 +1,384 @@
+//! Paging workloads: a guest touches pages, the host keeps only so many of them resident.
+
+use super::{End, Failure, Runner, Status, WorkloadEnd, outcome};
+use crate::kernel::{Observed, Stop};
+use crate::scenario::{Pattern, Workload};
+use std::time::Instant;
+use uvsim_model::address::{GuestAddress, PAGE_SIZE};
+use uvsim_model::cpu::{GuestEvent, SieExit};
+use uvsim_model::seed::{Purpose, Seed, SeedStream};
+
+/// What a workload counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Guest accesses done.
+    pub accesses: u64,
+    /// Loads among them.
+    pub reads: u64,
+    /// Stores among them.
+    pub writes: u64,
+    /// Exits that the host answered.
+    pub faults: u64,
+    /// Pages imported.
+    pub page_ins: u64,
+    /// Pages exported.
+    pub page_outs: u64,
+    /// Loads that did not give what the guest last stored.
+    pub mismatches: u64,
+}
+
+const WORDS: usize = (PAGE_SIZE / 8) as usize;
+/// Most pages of a working set: the runner keeps a copy of each page that is touched.
+const LARGEST: u64 = 1 << 26;
+/// Accesses between two looks at the clock.
+const STRIDE: u64 = 1 << 16;
+/// Faults in a row without a single access in between.
+const PATIENCE: u32 = 16;
+
+impl<'s> Runner<'s, '_, '_> {
+    pub(super) fn run_workload(&mut self, workload: &'s Workload) -> Result<(), End> {
+        if workload.working_set > LARGEST {
+            let message = format!("a working set of {} pages: at most {LARGEST} can be watched", workload.working_set);
+            return Err(End::Unusable(message));
+        }
+        let seed = Seed(workload.seed.unwrap_or(self.kernel.machine().config().seed));
+        let stream = seed.substream(Purpose::Workload, self.workloads);
+        self.workloads += 1;
+        self.kernel.watch = false;
+        let mut paging = Paging::new(workload, stream);
+        let done = self.drive(workload, &mut paging);
+        self.kernel.watch = true;
+        let guest = &self.scenario.guest(workload.guest).name;
+        let counters = paging.counters;
+        self.report.workload(self.scenario, &WorkloadEnd { workload, guest, counters });
+        let _ = self.kernel.take_transitions();
+        done
+    }
+
+    fn drive(&mut self, workload: &'s Workload, paging: &mut Paging) -> Result<(), End> {
+        let guest = workload.guest.0;
+        self.adopt(guest, workload, paging)?;
+        let mut next = paging.plan();
+        let mut stuck = 0;
+        while paging.counters.accesses < workload.accesses {
+            let before = paging.counters.accesses;
+            let exit = match self.kernel.enter(guest, 0) {
+                Ok(mut cpu) => loop {
+                    if paging.counters.accesses.is_multiple_of(STRIDE) {
+                        self.report.progress(workload, paging.counters.accesses);
+                        if self.options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                            return Err(End::TimeOut);
+                        }
+                    }
+                    match paging.access(&mut cpu, &next) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            let message = format!(
+                                "page {} offset {:#x}: the guest does not read what it last wrote (I-14)",
+                                next.page,
+                                next.word * 8
+                            );
+                            let failure = Failure { page: None, rule: "I-14", message, state: Vec::new() };
+                            return Err(End::Failed(failure, Status::Fail));
+                        }
+                        Err(event) => break event,
+                    }
+                    if paging.counters.accesses == workload.accesses {
+                        return Ok(());
+                    }
+                    next = paging.plan();
+                },
+                Err(exit) => GuestEvent::Exit(exit),
+            };
+            stuck = if paging.counters.accesses == before { stuck + 1 } else { 0 };
+            paging.counters.faults += 1;
+            let got = self.relieve(guest, workload, paging, exit, stuck).or_else(outcome)?;
+            if got.outcome != crate::scenario::Outcome::Ok {
+                let message = format!("a guest fault cannot be answered: {}", super::execute::observed(&got));
+                return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers one exit as Linux does, within the limit of frames.
+    fn relieve(
+        &mut self,
+        guest: usize,
+        workload: &Workload,
+        paging: &mut Paging,
+        event: GuestEvent,
+        stuck: u32,
+    ) -> Result<Observed, Stop> {
+        let GuestEvent::Exit(exit) = event else { return Err(Observed::event(event).into()) };
+        if stuck > PATIENCE {
+            return Err(Observed::exit(exit).into());
+        }
+        match exit {
+            SieExit::HostInterruption(it)
+                if it.code.is_translation_exception()
+                    || it.code == uvsim_model::storage::ProgramCode::NonSecureStorageAccess =>
+            {
+                self.bring(guest, workload, paging, it.teid.address() / PAGE_SIZE)
+            }
+            SieExit::Interception(interception) if interception.code == 112 => {
+                self.bring(guest, workload, paging, 0)?;
+                self.bring(guest, workload, paging, 1)
+            }
+            SieExit::HostInterruption(_) | SieExit::Interception(_) => Err(Observed::exit(exit).into()),
+        }
+    }
+
+    /// Pages one page in, and others out if too many are resident.
+    fn bring(&mut self, guest: usize, workload: &Workload, paging: &mut Paging, page: u64) -> Result<Observed, Stop> {
+        let counted = paging.resident.slot(page);
+        if let Some(slot) = counted
+            && !paging.resident.contains(slot)
+        {
+            self.make_room(guest, workload, paging, workload.frames - 1)?;
+            paging.resident.insert(slot);
+        }
+        paging.counters.page_ins += 1;
+        self.kernel.page_in(0, guest, page)
+    }
+
+    fn make_room(&mut self, guest: usize, workload: &Workload, paging: &mut Paging, limit: u64) -> Result<(), Stop> {
+        while paging.resident.len() > limit {
+            let Some(slot) = paging.resident.oldest() else { return Ok(()) };
+            self.kernel.page_out(0, guest, workload.first + slot as u64)?;
+            paging.resident.remove(slot);
+            paging.counters.page_outs += 1;
+        }
+        Ok(())
+    }
+
+    /// Pages of the working set that have a frame already count.
+    fn adopt(&mut self, guest: usize, workload: &Workload, paging: &mut Paging) -> Result<(), End> {
+        for slot in 0..workload.working_set {
+            if self.kernel.mapped(guest, workload.first + slot).is_some() {
+                paging.resident.insert(slot as usize);
+            }
+        }
+        let got = self.make_room(guest, workload, paging, workload.frames).map(|()| Observed::OK).or_else(outcome)?;
+        if got.outcome == crate::scenario::Outcome::Ok {
+            return Ok(());
+        }
+        let message = format!("a page cannot be paged out: {}", super::execute::observed(&got));
+        Err(End::Failed(self.failure(None, got.rule, message), Status::Fail))
+    }
+}
+
+/// One access to come.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    slot: usize,
+    page: u64,
+    word: usize,
+    store: Option<u64>,
+}
+
+/// The guest's side of a workload, and the host's list of what is resident.
+struct Paging {
+    first: u64,
+    counters: Counters,
+    resident: Recency,
+    /// What the guest knows its pages to hold, by slot.
+    known: Vec<Option<Box<[u64; WORDS]>>>,
+    picker: Picker,
+    stream: SeedStream,
+    /// A store happens when 32 random bits are below this.
+    stores_below: u64,
+}
+
+impl Paging {
+    fn new(workload: &Workload, stream: SeedStream) -> Self {
+        Self {
+            first: workload.first,
+            counters: Counters::default(),
+            resident: Recency::new(workload),
+            known: vec![None; workload.working_set as usize],
+            picker: Picker::new(workload),
+            stream,
+            stores_below: (workload.writes * 4_294_967_296.0) as u64,
+        }
+    }
+
+    fn plan(&mut self) -> Access {
+        let random = self.stream.next_u64();
+        let slot = self.picker.pick(&mut self.stream);
+        let word = (random & 0x1ff) as usize;
+        let store = (random >> 32 < self.stores_below).then_some(random.rotate_left(17));
+        Access { slot, page: self.first + slot as u64, word, store }
+    }
+
+    /// Does one access and compares it; `false` if it did not give what the guest last stored.
+    fn access(&mut self, cpu: &mut uvsim_model::cpu::GuestCpu<'_, '_>, access: &Access) -> Result<bool, GuestEvent> {
+        let page = GuestAddress(access.page * PAGE_SIZE);
+        let known = match &mut self.known[access.slot] {
+            Some(known) => known,
+            unknown => {
+                let mut bytes = [0; PAGE_SIZE as usize];
+                cpu.load(page, &mut bytes)?;
+                unknown.insert(words(&bytes))
+            }
+        };
+        let at = GuestAddress(page.0 + access.word as u64 * 8);
+        let genuine = match access.store {
+            Some(value) => {
+                cpu.store(at, &value.to_be_bytes())?;
+                known[access.word] = value;
+                self.counters.writes += 1;
+                true
+            }
+            None => {
+                let mut bytes = [0; 8];
+                cpu.load(at, &mut bytes)?;
+                self.counters.reads += 1;
+                u64::from_be_bytes(bytes) == known[access.word]
+            }
+        };
+        self.counters.accesses += 1;
+        self.counters.mismatches += u64::from(!genuine);
+        self.resident.touch(access.slot);
+        Ok(genuine)
+    }
+}
+
+/// A page as big-endian doublewords.
+fn words(bytes: &[u8; PAGE_SIZE as usize]) -> Box<[u64; WORDS]> {
+    let mut words = Box::new([0; WORDS]);
+    for (word, part) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = part.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    }
+    words
+}
+
+/// The resident pages of a working set, least recently used first: a doubly linked list in two arrays.
+struct Recency {
+    first: u64,
+    next: Vec<u32>,
+    previous: Vec<u32>,
+    present: Vec<bool>,
+    len: u64,
+    /// Every page fits: the order does not matter.
+    roomy: bool,
+}
+
+impl Recency {
+    /// The list's own element, behind the pages.
+    fn head(&self) -> usize {
+        self.present.len()
+    }
+
+    fn new(workload: &Workload) -> Self {
+        let pages = workload.working_set as usize;
+        let head = pages as u32;
+        Self {
+            first: workload.first,
+            next: vec![head; pages + 1],
+            previous: vec![head; pages + 1],
+            present: vec![false; pages],
+            len: 0,
+            roomy: workload.frames >= workload.working_set,
+        }
+    }
+
+    fn slot(&self, page: u64) -> Option<usize> {
+        let slot = usize::try_from(page.checked_sub(self.first)?).ok()?;
+        (slot < self.present.len()).then_some(slot)
+    }
+
+    fn contains(&self, slot: usize) -> bool {
+        self.present[slot]
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn oldest(&self) -> Option<usize> {
+        let oldest = self.next[self.head()] as usize;
+        (oldest != self.head()).then_some(oldest)
+    }
+
+    fn insert(&mut self, slot: usize) {
+        if !self.present[slot] {
+            self.present[slot] = true;
+            self.len += 1;
+            self.link(slot);
+        }
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if self.present[slot] {
+            self.present[slot] = false;
+            self.len -= 1;
+            self.unlink(slot);
+        }
+    }
+
+    fn touch(&mut self, slot: usize) {
+        if !self.roomy && self.present[slot] && self.next[slot] as usize != self.head() {
+            self.unlink(slot);
+            self.link(slot);
+        }
+    }
+
+    fn link(&mut self, slot: usize) {
+        let head = self.head();
+        let last = self.previous[head];
+        self.next[last as usize] = slot as u32;
+        self.previous[slot] = last;
+        self.next[slot] = head as u32;
+        self.previous[head] = slot as u32;
+    }
+
+    fn unlink(&mut self, slot: usize) {
+        let (before, after) = (self.previous[slot], self.next[slot]);
+        self.next[before as usize] = after;
+        self.previous[after as usize] = before;
+    }
+}
+
+/// Chooses the next page.
+struct Picker {
+    pattern: Pattern,
+    pages: u64,
+    turn: u64,
+    /// Zipf's law: sums of 1/rank, scaled to 2^64.
+    sums: Vec<u64>,
+}
+
+impl Picker {
+    fn new(workload: &Workload) -> Self {
+        let pages = workload.working_set;
+        let mut sums = Vec::new();
+        if matches!(workload.pattern, Pattern::Zipf | Pattern::Scan) {
+            let total: f64 = (1..=pages).map(|rank| 1.0 / rank as f64).sum();
+            let mut sum = 0.0;
+            for rank in 1..=pages {
+                sum += 1.0 / rank as f64;
+                sums.push((sum / total * 18_446_744_073_709_551_615.0) as u64);
+            }
+        }
+        Self { pattern: workload.pattern, pages, turn: 0, sums }
+    }
+
+    fn pick(&mut self, stream: &mut SeedStream) -> usize {
+        let turn = self.turn;
+        self.turn += 1;
+        let page = match self.pattern {
+            Pattern::Uniform => ((u128::from(stream.next_u64()) * u128::from(self.pages)) >> 64) as u64,
+            Pattern::Zipf => self.zipf(stream),
+            Pattern::Sequential => turn % self.pages,
+            Pattern::Scan if (turn / self.pages).is_multiple_of(2) => turn % self.pages,
+            Pattern::Scan => self.zipf(stream),
+        };
+        page as usize
+    }
+
+    fn zipf(&self, stream: &mut SeedStream) -> u64 {
+        let random = stream.next_u64();
+        (self.sums.partition_point(|&sum| sum < random) as u64).min(self.pages - 1)
+    }
+}

@@ -1,0 +1,119 @@
+//! What is wrong with a scenario.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+
+use super::place::Place;
+
+/// At most this many errors of one file are reported.
+pub const MAX_ERRORS: usize = 20;
+
+/// One mistake of the file, never of the machine: what a scenario expects and does not get is a
+/// failed statement and no error.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct ScenarioError {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What is said under the caret.
+    pub label: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Where; none if the file could not be read as text.
+    pub place: Option<Place>,
+    /// A second place that belongs to it, and what is there.
+    pub other: Option<(Place, String)>,
+    /// Whether the lines around the place are short enough to be quoted.
+    pub(super) quotable: bool,
+}
+
+impl ScenarioError {
+    pub(super) fn without_place(message: String, help: Option<String>) -> Self {
+        Self { message, label: String::new(), help, place: None, other: None, quotable: false }
+    }
+}
+
+impl Diagnostic for ScenarioError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let place = self.place.filter(|_| !self.quotable);
+        let place = place.map(|place| format!("at line {}, column {}", place.line, place.column));
+        match (place, &self.help) {
+            (Some(place), Some(help)) => Some(Box::new(format!("{help} ({place})"))),
+            (Some(place), None) => Some(Box::new(place)),
+            (None, Some(help)) => Some(Box::new(help)),
+            (None, None) => None,
+        }
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let place = self.place.filter(|_| self.quotable)?;
+        let main = LabeledSpan::new_primary_with_span(Some(self.label.clone()), place.span);
+        let other = self.other.iter().map(|(place, label)| LabeledSpan::new_with_span(Some(label.clone()), place.span));
+        Some(Box::new(std::iter::once(main).chain(other)))
+    }
+}
+
+/// All that is wrong with one file, in the order of the text.
+#[derive(Clone, Debug)]
+pub struct ScenarioErrors {
+    path: PathBuf,
+    source: NamedSource<Arc<str>>,
+    errors: Vec<ScenarioError>,
+    unreported: usize,
+}
+
+impl ScenarioErrors {
+    pub(super) fn new(path: &Path, text: Arc<str>, mut errors: Vec<ScenarioError>, unreported: usize) -> Self {
+        errors.sort_by_key(|error| error.place.map(|place| place.span.offset()));
+        Self { path: path.to_owned(), source: NamedSource::new(path.to_string_lossy(), text), errors, unreported }
+    }
+
+    pub(super) fn single(path: &Path, error: ScenarioError) -> Self {
+        Self::new(path, Arc::from(""), vec![error], 0)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The errors, at least one and at most [`MAX_ERRORS`].
+    #[must_use]
+    pub fn errors(&self) -> &[ScenarioError] {
+        &self.errors
+    }
+
+    /// How many more were found and left out.
+    #[must_use]
+    pub fn unreported(&self) -> usize {
+        self.unreported
+    }
+}
+
+impl fmt::Display for ScenarioErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match (self.errors.len(), self.unreported) {
+            (1, 0) => write!(f, "{path}: 1 error"),
+            (count, 0) => write!(f, "{path}: {count} errors"),
+            (count, more) => write!(f, "{path}: {} errors, the first {count} are", count + more),
+        }
+    }
+}
+
+impl std::error::Error for ScenarioErrors {}
+
+impl Diagnostic for ScenarioErrors {
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.errors.iter().map(|error| error as &dyn Diagnostic)))
+    }
+}

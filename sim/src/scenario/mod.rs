@@ -1,0 +1,71 @@
+//! The scenario language, version 1: from text to a document in which everything is resolved.
+//!
+//! [`Scenario::read`] reads a file and the data files that it names, [`Scenario::parse`] takes a text
+//! that names none. Both report every mistake at its place, at most [`MAX_ERRORS`] of them, as
+//! [`ScenarioErrors`]; nothing is run. What comes out keeps all rules of the language, so that a
+//! runner has only to match on [`Node`] and [`Verb`].
+
+mod decode;
+mod document;
+mod error;
+mod files;
+mod outcome;
+mod place;
+mod reader;
+mod statement;
+mod syntax;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use document::{
+    BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
+};
+pub use error::{MAX_ERRORS, ScenarioError, ScenarioErrors};
+pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
+pub use outcome::{Expectation, Outcome};
+pub use place::Place;
+pub use statement::{
+    FaultPolicy, FieldValue, FrameSecurity, Injection, PageCheck, Pages, Read, RecordState, Source, Statement, UvcCall,
+    Verb, Write,
+};
+
+impl Scenario {
+    /// Reads a scenario and its data files; their paths are relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not UTF-8 or KDL 2, or breaks a rule of the language.
+    pub fn read(path: &Path) -> Result<Self, ScenarioErrors> {
+        let unreadable = |error: FileError| {
+            let message = format!("`{}` cannot be read: {error}", path.display());
+            ScenarioErrors::single(path, ScenarioError::without_place(message, None))
+        };
+        let bytes = files::read(path, MAX_SCENARIO_LENGTH).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|error| ScenarioErrors::single(path, files::not_utf8(&error)))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse_with(path, &text, &mut |file: &Path, limit: u64| files::read(&folder.join(file), limit))
+    }
+
+    /// Takes a scenario from a text. Nothing is read: a data file in it is an error.
+    ///
+    /// # Errors
+    /// The text is not KDL 2 or breaks a rule of the language.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioErrors> {
+        Self::parse_with(path, text, &mut |_: &Path, _: u64| Err(FileError::Unavailable))
+    }
+
+    /// Takes a scenario from a text, and its data files from elsewhere: a function will do that is
+    /// given the path as it is written and the most bytes that fit, and returns the content.
+    ///
+    /// # Errors
+    /// The text is not KDL 2 or breaks a rule of the language, or `files` fails.
+    pub fn parse_with(path: &Path, text: &str, files: &mut dyn DataFiles) -> Result<Self, ScenarioErrors> {
+        let source: Arc<str> = Arc::from(text);
+        decode::scenario(path, &source, files)
+            .map_err(|(errors, unreported)| ScenarioErrors::new(path, Arc::clone(&source), errors, unreported))
+    }
+}
