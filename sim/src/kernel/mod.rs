@@ -4,6 +4,7 @@
 //! Ultravisor calls with blocks in storage, maps and unmaps guest pages, answers guest faults and keeps a
 //! swap store. Where a scenario makes it do something foolish, it does it.
 
+mod boot;
 mod calls;
 mod faults;
 mod intervals;
@@ -119,7 +120,7 @@ impl<'m> Kernel<'m> {
         for guest in 0..kernel.guests.len() {
             kernel.build_guest_space(guest)?;
         }
-        kernel.initialise_ultravisor()?;
+        kernel.initialise_ultravisor(0)?;
         Ok(kernel)
     }
 
@@ -129,14 +130,13 @@ impl<'m> Kernel<'m> {
         self.machine
     }
 
-    /// INIT_UV if it is due, with only CPU 0 operating; afterwards all CPUs operate.
-    fn initialise_ultravisor(&mut self) -> Result<(), Stop> {
+    /// INIT_UV by a CPU if it is due, with only that one operating; afterwards all CPUs operate.
+    fn initialise_ultravisor(&mut self, cpu: u16) -> Result<(), Stop> {
         if !self.machine.is_initialised() {
-            for cpu in self.cpus.iter_mut().skip(1) {
-                *cpu = None;
-            }
-            self.enter_home(0)?;
-            self.must(0, uvsim_model::uvc::Command::InitUv, &[("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)])?;
+            self.stop_others(cpu);
+            self.enter_home(cpu)?;
+            let fields = [("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)];
+            self.must(cpu, uvsim_model::uvc::Command::InitUv, &fields)?;
         }
         for number in 0..self.machine.config().cpus {
             self.enter_home(number)?;
@@ -144,10 +144,12 @@ impl<'m> Kernel<'m> {
         Ok(())
     }
 
-    /// Stops all CPUs but CPU 0, as a machine reset does.
-    fn stop_others(&mut self) {
-        for cpu in self.cpus.iter_mut().skip(1) {
-            *cpu = None;
+    /// Stops all CPUs but one.
+    fn stop_others(&mut self, cpu: u16) {
+        for (number, slot) in (0u16..).zip(&mut self.cpus) {
+            if number != cpu {
+                *slot = None;
+            }
         }
     }
 
@@ -181,18 +183,30 @@ impl<'m> Kernel<'m> {
 
     /// `count` consecutive frames, aligned to `align` frames, lowest first.
     fn allocate(&mut self, count: u64, align: u64, what: &str) -> Result<AbsoluteAddress, Stop> {
-        if let Some(first) = self.free.take(count, align) {
-            return Ok(FrameNumber(first).address());
+        let mut swept = false;
+        loop {
+            match self.free.take(count, align) {
+                Some(first) if self.all_non_secure(first, count) => return Ok(FrameNumber(first).address()),
+                // A raw call has donated frames that the kernel took for free.
+                Some(first) => (first..first + count).for_each(|frame| self.release(FrameNumber(frame))),
+                None if swept => {
+                    return Err(Stop::OutOfStorage {
+                        what: what.into(),
+                        needed: count * PAGE_SIZE,
+                        available: self.free.total() * PAGE_SIZE,
+                    });
+                }
+                None => {
+                    self.sweep();
+                    swept = true;
+                }
+            }
         }
-        self.sweep();
-        match self.free.take(count, align) {
-            Some(first) => Ok(FrameNumber(first).address()),
-            None => Err(Stop::OutOfStorage {
-                what: what.into(),
-                needed: count * PAGE_SIZE,
-                available: self.free.total() * PAGE_SIZE,
-            }),
-        }
+    }
+
+    fn all_non_secure(&self, first: u64, count: u64) -> bool {
+        (first..first + count)
+            .all(|frame| self.machine.frame_state(FrameNumber(frame)) == uvsim_model::storage::FrameState::NonSecure)
     }
 
     fn free_frames(&mut self, first: AbsoluteAddress, count: u64) {

@@ -20,8 +20,8 @@ pub(super) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kern
     for (number, guest) in scenario.guests.iter().enumerate() {
         let done = match guest.state {
             GuestState::None => continue,
-            GuestState::Created => kernel.create(number),
-            GuestState::Running => kernel.start(number),
+            GuestState::Created => kernel.create(0, number),
+            GuestState::Running => kernel.start(0, number),
         };
         done.map_err(|stop| failed(&format!("guest `{}` cannot be started", guest.name), stop))?;
     }

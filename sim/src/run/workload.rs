@@ -94,7 +94,7 @@ impl<'s> Runner<'s, '_, '_> {
             paging.counters.faults += 1;
             let got = self.relieve(guest, workload, paging, exit, stuck).or_else(outcome)?;
             if got.outcome != crate::scenario::Outcome::Ok {
-                let message = format!("a guest fault cannot be answered: {}", super::execute::observed(&got));
+                let message = format!("a guest fault cannot be answered: {}", super::words::detailed(&got));
                 return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
             }
         }
@@ -139,7 +139,7 @@ impl<'s> Runner<'s, '_, '_> {
             paging.resident.insert(slot);
         }
         paging.counters.page_ins += 1;
-        self.kernel.page_in(0, guest, page)
+        self.kernel.bring_in(0, guest, page)
     }
 
     fn make_room(&mut self, guest: usize, workload: &Workload, paging: &mut Paging, limit: u64) -> Result<(), Stop> {
@@ -163,7 +163,7 @@ impl<'s> Runner<'s, '_, '_> {
         if got.outcome == crate::scenario::Outcome::Ok {
             return Ok(());
         }
-        let message = format!("a page cannot be paged out: {}", super::execute::observed(&got));
+        let message = format!("a page cannot be paged out: {}", super::words::detailed(&got));
         Err(End::Failed(self.failure(None, got.rule, message), Status::Fail))
     }
 }

@@ -76,6 +76,11 @@ impl ScenarioErrors {
         Self::new(path, Arc::from(""), vec![error], 0)
     }
 
+    /// A file or folder that cannot be used as a whole.
+    pub(crate) fn unusable(path: &Path, message: &str, help: Option<&str>) -> Self {
+        Self::single(path, ScenarioError::without_place(message.to_owned(), help.map(str::to_owned)))
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
