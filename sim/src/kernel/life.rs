@@ -161,6 +161,16 @@ impl Kernel<'_> {
     fn gather_variable(&mut self, count: u64) -> Result<Vec<FrameNumber>, Stop> {
         const WHOLE: u64 = MEBIBYTE / PAGE_SIZE;
         const WHAT: &str = "configuration variable storage";
+        if count > self.free.total() {
+            self.sweep();
+        }
+        if count > self.free.total() {
+            return Err(Stop::OutOfStorage {
+                what: WHAT.into(),
+                needed: count * PAGE_SIZE,
+                available: self.free.total() * PAGE_SIZE,
+            });
+        }
         let mut frames = Vec::new();
         while count - frames.len() as u64 >= WHOLE {
             let first = self.allocate(WHOLE, WHOLE, WHAT)?.frame().0;

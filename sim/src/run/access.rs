@@ -7,6 +7,7 @@ use crate::kernel::{Observed, Stop};
 use crate::scenario::{GuestId, Outcome, Pages, Read, Source, Statement, Verb, Write};
 use std::collections::VecDeque;
 use uvsim_model::address::{GuestAddress, PAGE_SIZE, PageIndex};
+use uvsim_model::storage::FrameState;
 
 impl Runner<'_, '_, '_> {
     /// `host read`, `device read`, `guest read`.
@@ -27,7 +28,8 @@ impl Runner<'_, '_, '_> {
             if let Some(wanted) = &wanted
                 && let Some(difference) = Difference::between(wanted, &bytes)
             {
-                let mut failure = self.failure(Some((pages.guest, page)), last.rule, difference.to_string());
+                let rule = self.read_rule(statement, pages.guest, page);
+                let mut failure = self.failure(Some((pages.guest, page)), rule, difference.to_string());
                 failure.state.splice(0..0, difference.rows());
                 return Err((Some(last), End::Failed(failure, Status::Fail)));
             }
@@ -36,6 +38,18 @@ impl Runner<'_, '_, '_> {
             }
         }
         Ok(last)
+    }
+
+    /// What says that a read succeeds, and what it gives.
+    fn read_rule(&self, statement: &Statement, guest: GuestId, page: PageIndex) -> &'static str {
+        let state = self.kernel.mapped(guest.0, page.0).map(|frame| self.kernel.machine().frame_state(frame));
+        match (&statement.verb, state) {
+            (Verb::GuestRead { .. }, _) => "I-14",
+            (Verb::DeviceRead { .. }, _) => "T10",
+            (_, Some(FrameState::Shared(..))) => "T5",
+            (_, Some(FrameState::Pinned(..))) => "T6",
+            _ => "T1",
+        }
     }
 
     fn load(
@@ -110,8 +124,8 @@ impl Runner<'_, '_, '_> {
         Ok(Observed::OK)
     }
 
-    /// The guest reads a stretch back page by page. With a limit, the host pages out what was read first as
-    /// soon as more than `frames` pages of the stretch are resident.
+    /// The guest reads a stretch back page by page. With a limit, the host keeps at most `frames` pages of the
+    /// stretch resident, and pages out first what came first.
     pub(super) fn verify(
         &mut self,
         statement: &Statement,
@@ -123,6 +137,9 @@ impl Runner<'_, '_, '_> {
         let last = GuestAddress(address.0 + data.len() as u64 - 1).page();
         let mut resident: VecDeque<u64> =
             (address.page().0..=last.0).filter(|&page| self.kernel.mapped(guest.0, page).is_some()).collect();
+        if let Some(frames) = frames {
+            self.keep(guest.0, &mut resident, frames).map_err(|end| (None, end))?;
+        }
         let mut at = address;
         let mut rest = data;
         while !rest.is_empty() {

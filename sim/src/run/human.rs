@@ -3,7 +3,7 @@
 use super::words::observed;
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
 use crate::kernel::Transition;
-use crate::scenario::{Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
+use crate::scenario::{Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
@@ -152,7 +152,9 @@ impl<W: Write> Report for Human<W> {
         }
         let mark = if end.passed { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
         let mut notes = Vec::new();
-        if end.got.outcome != crate::scenario::Outcome::Ok || !end.passed {
+        // A read or check that ends `ok` and fails all the same is told of by its failure.
+        let ok = |outcome| outcome == Outcome::Ok;
+        if !ok(end.got.outcome) || !ok(end.statement.expectation.outcome) {
             notes.push(observed(&end.got));
         }
         let moved = moves(&end.transitions, end.more);
@@ -254,10 +256,15 @@ impl<W: Write> Report for Human<W> {
             }
             return;
         }
-        let mut text = String::new();
         let handler = GraphicalReportHandler::new_themed(self.theme.clone()).with_width(self.width).with_links(false);
-        if handler.render_report(&mut text, errors).is_ok() {
-            self.complain(text.trim_end());
+        for error in errors.located() {
+            let mut text = String::new();
+            if handler.render_report(&mut text, &error).is_ok() {
+                self.complain(text.trim_end());
+            }
+        }
+        if errors.unreported() > 0 {
+            self.complain(&one_error(&errors.to_string(), None));
         }
     }
 

@@ -144,7 +144,11 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
     report.scenario(scenario, &config);
     let mut counts = Counts::default();
     let booted = Machine::new(config);
-    let booted = booted.as_ref().map_err(|error| setup::SetupError { message: error.to_string(), help: None });
+    let booted = booted.as_ref().map_err(|error| setup::SetupError {
+        place: scenario.place,
+        message: error.to_string(),
+        help: None,
+    });
     let status = match booted.and_then(|machine| setup::boot(machine, scenario)) {
         Ok(kernel) => {
             let mut runner = Runner::new(scenario, kernel, options, report);
@@ -153,7 +157,7 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
             status
         }
         Err(error) => {
-            report.error(scenario, scenario.place, &error.message, error.help.as_deref());
+            report.error(scenario, error.place, &error.message, error.help.as_deref());
             Status::Unusable
         }
     };

@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub use document::{
     BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
 };
-pub use error::{MAX_ERRORS, ScenarioError, ScenarioErrors};
+pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
 pub use outcome::{Expectation, Outcome};
 pub use place::Place;
