@@ -277,7 +277,7 @@ impl Kernel<'_> {
     }
 
     /// The calls that QUI reports.
-    fn installed(&mut self, cpu: u16) -> Result<InstalledCalls, Stop> {
+    pub(crate) fn installed(&mut self, cpu: u16) -> Result<InstalledCalls, Stop> {
         self.must(cpu, Command::QueryUvInformation, &[])?;
         let at = self.block_address(cpu).0 + 0x10;
         let mut words = [0; 4];

@@ -253,6 +253,12 @@ impl<'m> Kernel<'m> {
         self.changed.take()
     }
 
+    /// As if a refused call had changed the state: no model that is right does.
+    #[cfg(test)]
+    pub(crate) fn pretend_change(&mut self) {
+        self.changed = Some("pretended".into());
+    }
+
     fn rule_of_last_call(&self) -> &'static str {
         self.trail.rule()
     }

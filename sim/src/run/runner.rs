@@ -178,3 +178,46 @@ fn holds_statement(nodes: &[Node]) -> bool {
         Node::Repeat(repeat) => holds_statement(&repeat.nodes),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::human::Human;
+    use super::super::json::Json;
+    use super::super::setup::boot;
+    use super::*;
+    use std::path::Path;
+    use uvsim_model::Machine;
+
+    const TEXT: &str =
+        "scenario s\nguest a memory=\"1MiB\"\nstep s { host import a:9 expect=refused; host export a:0; }";
+
+    /// Runs the text after something has been done to the kernel; the status and what is told.
+    fn run(report: &mut dyn Report, meddle: impl FnOnce(&mut Kernel<'_>)) -> (Status, Counts) {
+        let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
+        let machine = Machine::new(scenario.machine.clone()).unwrap();
+        let Ok(mut kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        meddle(&mut kernel);
+        let mut runner = Runner::new(&scenario, kernel, Options::default(), report);
+        (runner.run_all(), runner.counts)
+    }
+
+    #[test]
+    fn a_state_that_a_refusal_has_changed_is_status_3() {
+        let mut out = Vec::new();
+        let (status, counts) = run(&mut Json::new(&mut out), |kernel| kernel.pretend_change());
+        assert_eq!(status, Status::Broken);
+        assert_eq!((counts.statements, counts.checks, counts.failed), (1, 1, 1));
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\"passed\":false,\"rule\":"), "the statement is reported: {text}");
+        assert!(text.contains("\"rule\":\"I-18\",\"message\":\"pretended\""), "{text}");
+        let mut out = Vec::new();
+        run(&mut Human::new(&mut out, false, 80), |kernel| kernel.pretend_change());
+        assert!(String::from_utf8(out).unwrap().contains("I-18"));
+    }
+
+    #[test]
+    fn without_it_all_is_well() {
+        let (status, counts) = run(&mut Json::new(Vec::new()), |_| {});
+        assert_eq!((status, counts.statements, counts.checks, counts.failed), (Status::Pass, 2, 1, 0));
+    }
+}

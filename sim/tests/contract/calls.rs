@@ -62,7 +62,7 @@ fn blocks() {
         ),
         ("len= overrides the length", "host uvc conv-from-sec-stor len=0x18 expect=refused rc=0x5"),
         ("a length beyond what is stored", "host uvc conv-from-sec-stor len=0xffff expect=refused rc=0x5"),
-        ("rc 0x100 is ok and may be asked for (D4)", "host uvc qui len=0xa0 expect=ok rc=0x100"),
+        ("rc 0x100 is ok and may be asked for (D4)", "host uvc qui len=0xa8 expect=ok rc=0x100\nhost uvc qui len=0xa0 expect=refused rc=0x5"),
         ("no rrc", "host uvc qui expect=ok rc=1 rrc=0"),
     ]);
 }
