@@ -165,7 +165,7 @@ fn files_that_are_none() {
         folder.run(&["run", "link.kdl"]).exits(2).complains(&["there is no such file"]);
         use std::os::unix::fs::PermissionsExt;
         let shut = folder.file("shut.kdl", scenario(GOOD));
-        std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o000)).unwrap();
         // Root reads everything.
         let wanted = if std::fs::read(&shut).is_ok() { 0 } else { 2 };
         folder.run(&["run", "shut.kdl"]).exits(wanted);

@@ -31,7 +31,7 @@ impl Runner<'_, '_, '_> {
                 let rule = self.read_rule(statement, pages.guest, page);
                 let mut failure = self.failure(Some((pages.guest, page)), rule, difference.to_string());
                 failure.state.splice(0..0, difference.rows());
-                return Err((Some(last), End::Failed(failure, Status::Fail)));
+                return Err((Some(last), End::Failed(Box::new(failure), Status::Fail)));
             }
             if let Some(buffer) = read.save {
                 self.buffers[buffer.0].clone_from(&bytes);
@@ -159,7 +159,7 @@ impl Runner<'_, '_, '_> {
             if let Some(difference) = Difference::between(wanted, &bytes).filter(|_| got.outcome == Outcome::Ok) {
                 let mut failure = self.failure(Some((guest, page)), "I-14", difference.to_string());
                 failure.state.splice(0..0, difference.rows());
-                return Err((Some(got), End::Failed(failure, Status::Fail)));
+                return Err((Some(got), End::Failed(Box::new(failure), Status::Fail)));
             }
             at = GuestAddress(at.0 + wanted.len() as u64);
             rest = tail;
@@ -174,7 +174,7 @@ impl Runner<'_, '_, '_> {
             let got = self.kernel.page_out(0, guest, page).or_else(outcome)?;
             if got.outcome != Outcome::Ok {
                 let message = format!("page {page} cannot be paged out: {}", detailed(&got));
-                return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
+                return Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail));
             }
         }
         Ok(())

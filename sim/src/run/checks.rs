@@ -37,7 +37,7 @@ impl Runner<'_, '_, '_> {
             if !rows.is_empty() {
                 let mut failure = self.failure(Some((pages.guest, page)), "I-03", "the page is not as expected".into());
                 failure.state = rows;
-                return Err((Some(Observed::OK), End::Failed(failure, Status::Fail)));
+                return Err((Some(Observed::OK), End::Failed(Box::new(failure), Status::Fail)));
             }
         }
         Ok(Observed::OK)
@@ -80,14 +80,14 @@ impl Runner<'_, '_, '_> {
                     message: violation.to_string(),
                     state: Vec::new(),
                 };
-                Err((Some(Observed::OK), End::Failed(failure, Status::Broken)))
+                Err((Some(Observed::OK), End::Failed(Box::new(failure), Status::Broken)))
             }
         }
     }
 }
 
 fn failed_check(message: String, state: Vec<(String, String, String)>) -> Failed {
-    (Some(Observed::OK), End::Failed(Failure { page: None, rule: "", message, state }, Status::Fail))
+    (Some(Observed::OK), End::Failed(Box::new(Failure { page: None, rule: "", message, state }), Status::Fail))
 }
 
 const fn named(record: PageRecord) -> RecordState {

@@ -154,7 +154,7 @@ impl<'s> Runner<'s, '_, '_> {
         let message = format!("expected {}, got {}", described(expected), detailed(&got));
         let mut failure = self.failure(page, got.rule, message);
         failure.state.splice(0..0, meaning(&got));
-        Err((Some(got), End::Failed(failure, Status::Fail)))
+        Err((Some(got), End::Failed(Box::new(failure), Status::Fail)))
     }
 
     /// The time limit holds inside a statement as well: a range may be long.

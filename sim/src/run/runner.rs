@@ -22,7 +22,7 @@ pub(super) struct Runner<'s, 'm, 'r> {
 
 /// Why a file ends early.
 pub(super) enum End {
-    Failed(Failure, Status),
+    Failed(Box<Failure>, Status),
     /// A mistake of the file that shows only now.
     Unusable(String),
     TimeOut,
@@ -128,7 +128,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Some(message) => {
                 let failure = Failure { page: None, rule: "I-18", message, state: Vec::new() };
                 let got = done.map_or_else(|(got, _)| got, Some);
-                Err((got, End::Failed(failure, Status::Broken)))
+                Err((got, End::Failed(Box::new(failure), Status::Broken)))
             }
         }
     }

@@ -79,7 +79,7 @@ impl<'s> Runner<'s, '_, '_> {
                                 next.word * 8
                             );
                             let failure = Failure { page: None, rule: "I-14", message, state: Vec::new() };
-                            return Err(End::Failed(failure, Status::Fail));
+                            return Err(End::Failed(Box::new(failure), Status::Fail));
                         }
                         Err(event) => break event,
                     }
@@ -95,7 +95,7 @@ impl<'s> Runner<'s, '_, '_> {
             let got = self.relieve(guest, workload, paging, exit, stuck).or_else(outcome)?;
             if got.outcome != crate::scenario::Outcome::Ok {
                 let message = format!("a guest fault cannot be answered: {}", super::words::detailed(&got));
-                return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
+                return Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail));
             }
         }
         Ok(())
@@ -164,7 +164,7 @@ impl<'s> Runner<'s, '_, '_> {
             return Ok(());
         }
         let message = format!("a page cannot be paged out: {}", super::words::detailed(&got));
-        Err(End::Failed(self.failure(None, got.rule, message), Status::Fail))
+        Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail))
     }
 }
 

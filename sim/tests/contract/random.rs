@@ -143,8 +143,13 @@ fn statement() -> impl Strategy<Value = String> {
     prop_oneof![6 => host(), 5 => guests(), 2 => life(), 2 => raw()]
 }
 
+/// PROPTEST_CASES, else so many that some hundred files are run.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_statement_breaks_the_model(statements in prop::collection::vec(statement(), 1..30)) {

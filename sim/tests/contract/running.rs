@@ -71,11 +71,11 @@ fn a_folder_stands_for_its_files() {
         folder.file(name, &document("", "guest read alpha:3 text=\"attack\""));
     }
     std::fs::create_dir_all(folder.0.join("d.kdl")).unwrap();
-    let (all, text) = verdict(&[folder.0.clone()], Options::default());
+    let (all, text) = verdict(std::slice::from_ref(&folder.0), Options::default());
     assert_eq!((all.status, all.scenarios), (Status::Pass, 2));
     assert!(text.find("a.kdl").unwrap() < text.find("b.kdl").unwrap());
-    let (checked, json) = (run::check(&[folder.0.clone()], &mut Json::new(Vec::new())), ());
-    assert_eq!((checked.status, checked.scenarios, checked.counts.statements, json), (Status::Pass, 2, 0, ()));
+    let checked = run::check(std::slice::from_ref(&folder.0), &mut Json::new(Vec::new()));
+    assert_eq!((checked.status, checked.scenarios, checked.counts.statements), (Status::Pass, 2, 0));
 }
 
 #[test]
