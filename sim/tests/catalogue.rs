@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use uvsim::run;
 
 /// At least so many scenarios there are.
-const MINIMUM: usize = 1;
+const MINIMUM: usize = 40;
 const RENEW: &str = "renew it with `cargo run -- bless scenarios` and look at the difference";
 
 fn scenarios() -> Vec<PathBuf> {

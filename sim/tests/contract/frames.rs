@@ -104,7 +104,7 @@ fn paging() {
 }
 
 #[test]
-fn move_remap_copy_unmap() {
+fn move_remap_copy() {
     pass(&[
         (
             "move takes the bytes along, and imports nothing",
@@ -153,6 +153,12 @@ fn move_remap_copy_unmap() {
              host remap alpha:20 to=alpha:20
              host read alpha:20 text=\"x\"",
         ),
+    ]);
+}
+
+#[test]
+fn unmapping_and_purging() {
+    pass(&[
         (
             "unmap removes the mapping alone",
             "host unmap alpha:3
