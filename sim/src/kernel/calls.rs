@@ -34,6 +34,7 @@ impl Kernel<'_> {
             if !matches!(observed.outcome, Outcome::Busy | Outcome::Partial) {
                 return Ok(observed);
             }
+            self.in_time()?;
         }
         Ok(Observed::plain(Outcome::Busy, "Q19"))
     }

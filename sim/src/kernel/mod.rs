@@ -17,6 +17,7 @@ mod vcpu;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
 use uvsim_model::cpu::HostCpu;
@@ -65,6 +66,8 @@ pub struct Kernel<'m> {
     guests: Vec<GuestRecord>,
     /// Compare the state around every call that the Ultravisor may refuse.
     pub watch: bool,
+    /// When to give up repeating a call that stays busy.
+    pub deadline: Option<Instant>,
     /// What the last comparison found.
     changed: Option<String>,
     /// The rule behind the last answer.
@@ -101,6 +104,7 @@ impl<'m> Kernel<'m> {
             lowcores: Vec::new(),
             guests: Vec::new(),
             watch: true,
+            deadline: None,
             changed: None,
             rule: "",
             trail: Trail::new(),
@@ -251,6 +255,14 @@ impl<'m> Kernel<'m> {
     /// What a comparison of states around a refused call has found, once (D64).
     pub fn take_changed(&mut self) -> Option<String> {
         self.changed.take()
+    }
+
+    /// Whether there is time left.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn in_time(&self) -> Result<(), Stop> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) { Err(Stop::TimeOut) } else { Ok(()) }
     }
 
     /// As if a refused call had changed the state: no model that is right does.

@@ -38,6 +38,8 @@ pub enum Stop {
         /// Bytes there are.
         available: u64,
     },
+    /// The kernel's deadline is over.
+    TimeOut,
     /// Only an error of this program can lead here.
     Internal(String),
 }

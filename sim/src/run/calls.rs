@@ -29,6 +29,7 @@ impl Runner<'_, '_, '_> {
             if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
                 break;
             }
+            self.kernel.in_time()?;
         }
         Ok(last)
     }

@@ -4,7 +4,6 @@ use super::words::{described, detailed, meaning};
 use super::{End, Failure, Runner, Status, outcome};
 use crate::kernel::{FaultAnswers, Observed, Stop};
 use crate::scenario::{Expectation, FaultPolicy, GuestId, Injection, Pages, Statement, Verb};
-use std::time::Instant;
 use uvsim_model::address::{GuestAddress, PageIndex};
 use uvsim_model::uvc::Command;
 
@@ -159,10 +158,7 @@ impl<'s> Runner<'s, '_, '_> {
 
     /// The time limit holds inside a statement as well: a range may be long.
     pub(super) fn in_time(&self) -> Result<(), Failed> {
-        if self.options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err((None, End::TimeOut));
-        }
-        Ok(())
+        self.kernel.in_time().or_else(|stop| outcome(stop).map(drop)).map_err(|end| (None, end))
     }
 
     /// A failure with what the machine knows of the page.

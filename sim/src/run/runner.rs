@@ -31,10 +31,11 @@ pub(super) enum End {
 impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     pub(super) fn new(
         scenario: &'s Scenario,
-        kernel: Kernel<'m>,
+        mut kernel: Kernel<'m>,
         options: Options,
         report: &'r mut dyn Report,
     ) -> Self {
+        kernel.deadline = options.deadline;
         Self {
             scenario,
             kernel,
@@ -167,6 +168,7 @@ pub(super) fn outcome(stop: Stop) -> Result<Observed, End> {
         Stop::OutOfStorage { what, needed, available } => {
             Err(End::Unusable(setup::shortfall(&what, needed, available)))
         }
+        Stop::TimeOut => Err(End::TimeOut),
         Stop::Internal(message) => Err(End::Unusable(format!("error of the simulator: {message}"))),
     }
 }

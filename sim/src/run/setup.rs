@@ -62,6 +62,7 @@ fn failed(place: Place, what: &str, stop: Stop) -> SetupError {
                 help: observed.rc.map(|rc| format!("`uvsim explain {rc:#x}` tells what it means")),
             }
         }
+        Stop::TimeOut => SetupError { place, message: format!("{what}: no time is left"), help: None },
         Stop::Internal(message) => SetupError { place, message: format!("{what}: {message}"), help: None },
     }
 }

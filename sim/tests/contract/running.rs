@@ -114,7 +114,9 @@ fn the_time_limit() {
     let long = "repeat 18446744073709551615 { guest read alpha:3 text=\"attack\"; }";
     let ranges = "guest read alpha:256..4503599627370495 len=1 expect=addressing";
     let work = "workload guest=alpha accesses=18446744073709551615 working-set=9 frames=3";
-    for statements in [long, ranges, work] {
+    let busy = "host inject conv-from-sec-stor busy=18446744073709551615\nhost export alpha:3";
+    let guest = "host inject set-shared-access busy=18446744073709551615\nguest share alpha:3";
+    for statements in [long, ranges, work, busy, guest] {
         let start = Instant::now();
         let options = Options { deadline: Some(start + Duration::from_millis(300)), ..Options::default() };
         let (status, events) = events(&document("", statements), options);
