@@ -388,14 +388,15 @@ impl FrameLock<'_> {
         unsafe { &mut *data }
     }
 
-    /// Clears the frame.
+    /// Clears the frame. One that holds nothing but zeros looks to digests as if it had been left alone.
     pub(crate) fn clear(&mut self) {
         if self.touched() & touch::NOT_ZERO != 0 {
             self.bytes_mut().fill(0);
+            self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
         } else {
             self.quiesce();
+            self.set_touched(self.touched() | touch::SINCE_IMPORT);
         }
-        self.set_touched(touch::SINCE_IMPORT | touch::SINCE_DIGEST);
     }
 
     /// Sets the lock down without giving it up: [`Storage::resume`] takes it up again.

@@ -11,7 +11,7 @@ use uvsim_model::storage::{Donation, FrameState, Tag, Verdict, check};
 /// The machine is consistent in itself (I-01 to I-07, I-32) and agrees with the reference in every frame
 /// and page: so only calls have changed zone entries (I-08), what is visible is what may be (I-10, I-13),
 /// and the access check follows the matrix (I-37, I-38).
-pub(crate) fn state(run: &Run<'_, '_>) -> Checked {
+pub(crate) fn state(run: &mut Run<'_, '_>) -> Checked {
     run.machine().check_invariants().map_err(|violation| violation.to_string())?;
     for frame in 0..FRAMES {
         agreement(run, frame)?;
@@ -41,16 +41,19 @@ fn agreement(run: &Run<'_, '_>, frame: usize) -> Checked {
 
 /// The bytes are what they must be; and what the host can see holds no secret that its guest has not
 /// opened, whatever the reference believes.
-fn contents(run: &Run<'_, '_>, frame: usize) -> Checked {
-    let bytes = run.peek(frame);
+fn contents(run: &mut Run<'_, '_>, frame: usize) -> Checked {
+    let found = (run.peek(frame), !run.machine().zone_entry(number(frame)).is_secure());
+    let (bytes, visible) = (&found.0, found.1);
     if frame != BLOCK_FRAME {
-        ensure!(bytes == run.reference.frames[frame].bytes, "I-10, I-13, I-17: frame {frame} holds something else");
+        ensure!(*bytes == run.reference.frames[frame].bytes, "I-10, I-13, I-17: frame {frame} holds something else");
     }
-    if !run.machine().zone_entry(number(frame)).is_secure()
-        && let Some(leak) = secret::find(&bytes).find(|secret| !run.reference.opened.contains(secret))
-    {
+    if run.seen[frame].as_ref() == Some(&found) {
+        return Ok(());
+    }
+    if visible && let Some(leak) = secret::find(bytes).find(|secret| !run.reference.opened.contains(secret)) {
         return Err(format!("I-10: frame {frame} shows secret {leak} to the host"));
     }
+    run.seen[frame] = Some(found);
     Ok(())
 }
 
