@@ -505,15 +505,17 @@ impl<'m> Run<'m, '_> {
         let pick = |(kind, value): (u8, u64)| match kind {
             0..2 => self.reference.handle(value as usize % SLOTS),
             2 => self.vcpu(value as usize % SLOTS, (value >> 8) as u16 % 2),
-            3 => self.issued.iter().min().copied().unwrap_or(0),
+            3 => self.reference.guests.first().map_or(0, |first| first.handle),
             4..7 => frame_address(value as usize % FRAMES) + (value >> 32 & 0xfff) * (value >> 60 & 1),
-            7 => value % 16 * 0x1000,
+            7 => value % 2 * 0x1000,
             8 => UV_BASE + value % UV_BASE_LENGTH,
             9 => slot(value as usize % SLOTS).description(1),
             10 => (4 << 30) - 0x1000 + value % 0x2000,
             _ => value,
         };
-        let words: Vec<_> = fields.iter().enumerate().map(|(at, &field)| (0x18 + at * 8, 8, pick(field))).collect();
+        // Storage for a CPU (offset 0x28) is offered in frames that the reference knows, or unaligned.
+        let word = |(at, &field): (usize, &(u8, u64))| pick(field) | if at == 2 && field.0 == 9 { 8 } else { 0 };
+        let words: Vec<_> = fields.iter().enumerate().map(|field| (0x18 + field.0 * 8, 8, word(field))).collect();
         let created = self.issue(&Block::new(command, length, &words))?;
         let cpu = Command::from_code(command) == Some(Command::CreateSecCpu);
         if cpu && created.effect && created.answer == Some((0, 1, 0)) {
