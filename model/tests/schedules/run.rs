@@ -5,7 +5,7 @@ use crate::reference::{
     Block, Bytes, Owner, Prediction, Record, Reference, State, Stopped, frame_address, slot, zeros,
 };
 use crate::secret;
-use crate::step::{BLOCK_FRAME, FRAMES, PAGES, POOL, Purged, SLOTS, Schedule, Setup, Step, Text};
+use crate::step::{BLOCK_FRAME, FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Schedule, Setup, Spot, Step, Text};
 use crate::support::{BLOCK, Host, UV_BASE};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -127,7 +127,7 @@ impl<'m> Run<'m, '_> {
     /// A running guest with both prefix pages.
     fn start(&mut self, guest: usize) -> Checked {
         self.step(&Step::Create { guest })?;
-        self.step(&Step::CreateCpu { guest, number: 0, frame: 13 - guest })?;
+        self.step(&Step::CreateCpu { guest, number: 0, frame: Spot::Frame(13 - guest) })?;
         self.step(&Step::Boot { guest, image: None })?;
         self.provide(guest, 0)?;
         self.provide(guest, 1)?;
@@ -136,29 +136,29 @@ impl<'m> Run<'m, '_> {
 
     fn step(&mut self, step: &Step) -> Checked {
         match *step {
-            Step::HostLoad { frame } => self.host_load(frame, false).map(drop),
-            Step::HostFetch { frame } => self.host_load(frame, true).map(drop),
+            Step::HostLoad { frame } => self.host_load(self.spot(frame), false).map(drop),
+            Step::HostFetch { frame } => self.host_load(self.spot(frame), true).map(drop),
             Step::HostStore { frame } => {
                 self.public += 1;
-                self.host_write(frame, 0, &secret::public(self.public))
+                self.host_write(self.spot(frame), 0, &secret::public(self.public))
             }
             Step::HostFlip { frame, bit } => {
-                let offset = usize::from(bit / 8);
+                let (frame, offset) = (self.spot(frame), usize::from(bit / 8));
                 let byte = self.reference.frames[frame].bytes[offset] ^ 1 << (bit % 8);
                 self.host_write(frame, offset, &[byte])
             }
-            Step::Copy { from, to } => match self.host_load(from, false)? {
-                Some(bytes) => self.host_write(to, 0, &*bytes),
+            Step::Copy { from, to } => match self.host_load(self.spot(from), false)? {
+                Some(bytes) => self.host_write(self.spot(to), 0, &*bytes),
                 None => Ok(()),
             },
             Step::Replay { saved, frame } => match self.saved.len() {
                 0 => Ok(()),
-                count => self.host_write(frame, 0, &*self.saved[saved % count].clone()),
+                count => self.host_write(self.spot(frame), 0, &*self.saved[saved % count].clone()),
             },
-            Step::DeviceRead { frame } => self.device(frame, false),
-            Step::DeviceWrite { frame } => self.device(frame, true),
+            Step::DeviceRead { frame } => self.device(self.spot(frame), false),
+            Step::DeviceWrite { frame } => self.device(self.spot(frame), true),
             Step::Map { guest, page, frame, protected, purged } => {
-                self.map(guest, page, Some((frame, protected)), purged);
+                self.map(guest, page, Some((self.spot(frame), protected)), purged);
                 Ok(())
             }
             Step::Unmap { guest, page, purged } => {
@@ -169,17 +169,27 @@ impl<'m> Run<'m, '_> {
             Step::Unpin { guest, page, low, again } => {
                 self.page_call(Command::UnpinPageShared, guest, page, low, again)
             }
-            Step::Export { frame, low, again } => self.frame_call(Command::ConvFromSecStor, frame, low, again),
-            Step::Destroy { frame, low, again } => self.frame_call(Command::DestrSecStor, frame, low, again),
-            Step::Pin { frame, low, again } => self.frame_call(Command::PinPageShared, frame, low, again),
-            Step::Share { guest, page, low, cpu } => self.guest_call(Command::SetSharedAccess, guest, page, low, cpu),
-            Step::Unshare { guest, page, low, cpu } => {
+            Step::Export { frame, low, again } => {
+                self.frame_call(Command::ConvFromSecStor, self.spot(frame), low, again)
+            }
+            Step::Destroy { frame, low, again } => self.frame_call(Command::DestrSecStor, self.spot(frame), low, again),
+            Step::Pin { frame, low, again } => self.frame_call(Command::PinPageShared, self.spot(frame), low, again),
+            Step::Share { guest, page, low, cpu, helped } => {
+                self.help(guest, page, helped)?;
+                self.guest_call(Command::SetSharedAccess, guest, page, low, cpu)
+            }
+            Step::Unshare { guest, page, low, cpu, helped } => {
+                self.help(guest, page, helped)?;
                 self.guest_call(Command::RemoveSharedAccess, guest, page, low, cpu)
             }
             Step::GuestLoad { guest, page, cpu, vcpu } => self.guest_load(guest, page, cpu, vcpu).map(drop),
-            Step::GuestStore { guest, page, cpu, vcpu, text } => self.guest_store(guest, page, cpu, vcpu, text),
+            Step::GuestStore { guest, page, cpu, vcpu, text, helped } => {
+                self.help(guest, u16::from(page), helped)?;
+                self.guest_store(guest, page, cpu, vcpu, text)
+            }
             Step::GuestBeyond { guest } => self.guest_beyond(guest),
             Step::Progress { guest, page } => self.progress(guest, page),
+            Step::Replace { guest, page, offer } => self.replace(guest, page, offer),
             Step::Preset { guest, page, below } => {
                 self.preset(guest, page, below);
                 Ok(())
@@ -209,7 +219,7 @@ impl<'m> Run<'m, '_> {
                 let command = if fast { Command::DestroySecConfFast } else { Command::DestroySecConf };
                 self.call(command, &[handle(self, guest)]).map(drop)
             }
-            Step::CreateCpu { guest, number, frame } => self.create_cpu(guest, number, frame),
+            Step::CreateCpu { guest, number, frame } => self.create_cpu(guest, number, self.spot(frame)),
             Step::EndCpu { guest, number } => {
                 let cpu = self.vcpu(guest, number);
                 self.call(Command::DestroySecCpu, &[(0x18, 8, cpu)]).map(drop)
@@ -502,20 +512,23 @@ impl<'m> Run<'m, '_> {
 
     /// A block whose fields are noise, among it everything that could mean something.
     fn raw(&mut self, command: u16, length: u16, fields: &[(u8, u64); 8]) -> Checked {
-        let pick = |(kind, value): (u8, u64)| match kind {
-            0..2 => self.reference.handle(value as usize % SLOTS),
+        let reference = &self.reference;
+        let pick = |at: usize, (kind, value): (u8, u64)| match kind {
+            // Handles are random: where a number is wanted they would make a run differ from its repetition.
+            0..4 if at > 1 => value,
+            0..2 => reference.handle(value as usize % SLOTS),
             2 => self.vcpu(value as usize % SLOTS, (value >> 8) as u16 % 2),
-            3 => self.reference.guests.first().map_or(0, |first| first.handle),
+            3 => reference.guests.first().map_or(0, |first| first.handle),
             4..7 => frame_address(value as usize % FRAMES) + (value >> 32 & 0xfff) * (value >> 60 & 1),
             7 => value % 2 * 0x1000,
             8 => UV_BASE + value % UV_BASE_LENGTH,
-            9 => slot(value as usize % SLOTS).description(1),
+            // Storage for a CPU (offset 0x28) is offered in frames that the reference knows, or unaligned.
+            9 => slot(value as usize % SLOTS).description(1) + u64::from(at == 2) * 8,
             10 => (4 << 30) - 0x1000 + value % 0x2000,
             _ => value,
         };
-        // Storage for a CPU (offset 0x28) is offered in frames that the reference knows, or unaligned.
-        let word = |(at, &field): (usize, &(u8, u64))| pick(field) | if at == 2 && field.0 == 9 { 8 } else { 0 };
-        let words: Vec<_> = fields.iter().enumerate().map(|field| (0x18 + field.0 * 8, 8, word(field))).collect();
+        let word = |(at, &field): (usize, &(u8, u64))| (0x18 + at * 8, 8, pick(at, field));
+        let words: Vec<_> = fields.iter().enumerate().map(word).collect();
         let created = self.issue(&Block::new(command, length, &words))?;
         let cpu = Command::from_code(command) == Some(Command::CreateSecCpu);
         if cpu && created.effect && created.answer == Some((0, 1, 0)) {
@@ -730,6 +743,48 @@ impl<'m> Run<'m, '_> {
             }
         }
         Err(format!("I-39: page {page} of guest {guest} cannot be reached"))
+    }
+
+    fn help(&mut self, guest: usize, page: u16, helped: bool) -> Checked {
+        match u8::try_from(page) {
+            Ok(page @ 0..PAGES) if helped => self.progress(guest, page),
+            _ => Ok(()),
+        }
+    }
+
+    fn spot(&self, spot: Spot) -> usize {
+        match spot {
+            Spot::Frame(frame) => frame,
+            Spot::Page(guest, page) => {
+                let holder = self.reference.guest(guest).and_then(|it| it.pages[usize::from(page)].record.frame());
+                let mapped = self.reference.mapped[guest][usize::from(page)].map(|(frame, _)| frame);
+                holder.or(mapped).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Exports a page and has something imported for it (I-15, I-16).
+    fn replace(&mut self, guest: usize, page: u8, offer: Offer) -> Checked {
+        let found = |run: &Self| run.reference.guest(guest).map(|it| it.pages[usize::from(page)].clone());
+        if let Some(frame) = found(self).and_then(|page| page.record.frame()) {
+            self.frame_call(Command::ConvFromSecStor, frame, 0, false)?;
+        }
+        let Some(frame) = self.host_frame()? else { return Ok(()) };
+        let mut bytes = found(self).and_then(|page| page.last?.1).unwrap_or_else(zeros);
+        match offer {
+            Offer::Latest => {}
+            Offer::Flipped(bit) => Rc::make_mut(&mut bytes)[usize::from(bit / 8)] ^= 1 << (bit % 8),
+            Offer::Saved(number) if !self.saved.is_empty() => {
+                bytes = self.saved[number % self.saved.len()].clone();
+            }
+            Offer::Saved(_) | Offer::Own => {
+                self.public += 1;
+                bytes = Rc::new(secret::public(self.public));
+            }
+        }
+        self.host_write(frame, 0, &*bytes)?;
+        self.map(guest, page, Some((frame, false)), Purged::Ipte);
+        self.page_call(Command::ConvToSecStor, guest, u16::from(page), 0, false)
     }
 
     /// Presets a counter near its end (D42).

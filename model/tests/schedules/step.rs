@@ -80,41 +80,62 @@ pub(crate) enum Purged {
     Ptlb,
 }
 
+/// A frame, by its number or as the place of a guest's page: the frame that holds it, else the one that is
+/// mapped at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spot {
+    Frame(usize),
+    Page(usize, u8),
+}
+
+/// What the host gives a guest for a page that it has exported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Offer {
+    /// What it got.
+    Latest,
+    /// One bit of it is another.
+    Flipped(u16),
+    /// Something else that was exported once: an older version, another page, another guest's.
+    Saved(usize),
+    /// A page of its own.
+    Own,
+}
+
 /// One step of the host, a device or a guest. Guests are slots, frames are indices into [`FRAMES`], `low`
 /// are the low bits of an operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     HostLoad {
-        frame: usize,
+        frame: Spot,
     },
     HostFetch {
-        frame: usize,
+        frame: Spot,
     },
     HostStore {
-        frame: usize,
+        frame: Spot,
     },
     HostFlip {
-        frame: usize,
+        frame: Spot,
         bit: u16,
     },
     Copy {
-        from: usize,
-        to: usize,
+        from: Spot,
+        to: Spot,
     },
     Replay {
         saved: usize,
-        frame: usize,
+        frame: Spot,
     },
     DeviceRead {
-        frame: usize,
+        frame: Spot,
     },
     DeviceWrite {
-        frame: usize,
+        frame: Spot,
     },
     Map {
         guest: usize,
         page: u8,
-        frame: usize,
+        frame: Spot,
         protected: bool,
         purged: Purged,
     },
@@ -130,17 +151,17 @@ pub(crate) enum Step {
         again: bool,
     },
     Export {
-        frame: usize,
+        frame: Spot,
         low: u16,
         again: bool,
     },
     Destroy {
-        frame: usize,
+        frame: Spot,
         low: u16,
         again: bool,
     },
     Pin {
-        frame: usize,
+        frame: Spot,
         low: u16,
         again: bool,
     },
@@ -154,17 +175,20 @@ pub(crate) enum Step {
         guest: usize,
         stop: bool,
     },
+    /// `helped`: the host has brought the page in before.
     Share {
         guest: usize,
         page: u16,
         low: u16,
         cpu: u16,
+        helped: bool,
     },
     Unshare {
         guest: usize,
         page: u16,
         low: u16,
         cpu: u16,
+        helped: bool,
     },
     GuestLoad {
         guest: usize,
@@ -178,6 +202,7 @@ pub(crate) enum Step {
         cpu: u16,
         vcpu: u16,
         text: Text,
+        helped: bool,
     },
     GuestBeyond {
         guest: usize,
@@ -186,6 +211,12 @@ pub(crate) enum Step {
     Progress {
         guest: usize,
         page: u8,
+    },
+    /// The host exports a page, unless it is exported already, and has something imported in its place.
+    Replace {
+        guest: usize,
+        page: u8,
+        offer: Offer,
     },
     Preset {
         guest: usize,
@@ -202,7 +233,7 @@ pub(crate) enum Step {
     CreateCpu {
         guest: usize,
         number: u16,
-        frame: usize,
+        frame: Spot,
     },
     EndCpu {
         guest: usize,
@@ -277,8 +308,21 @@ fn any_page() -> impl Strategy<Value = u16> {
     prop_oneof![16 => page().prop_map(u16::from), 1 => 250..260u16]
 }
 
-fn frame() -> impl Strategy<Value = usize> {
-    prop_oneof![12 => 0..POOL, 1 => POOL..FRAMES]
+fn frame() -> impl Strategy<Value = Spot> {
+    prop_oneof![
+        6 => (0..POOL).prop_map(Spot::Frame),
+        1 => (POOL..FRAMES).prop_map(Spot::Frame),
+        6 => (guest(), page()).prop_map(|(guest, page)| Spot::Page(guest, page)),
+    ]
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    prop_oneof![
+        2 => Just(Offer::Latest),
+        2 => (0..0x8000u16).prop_map(Offer::Flipped),
+        3 => any::<usize>().prop_map(Offer::Saved),
+        1 => Just(Offer::Own),
+    ]
 }
 
 fn low() -> impl Strategy<Value = u16> {
@@ -343,11 +387,11 @@ fn mapping() -> impl Strategy<Value = Step> {
 }
 
 fn guest_access() -> impl Strategy<Value = Step> {
-    let store = (guest(), page(), host_cpu(), vcpu(), text());
+    let store = (guest(), page(), host_cpu(), vcpu(), text(), any::<bool>());
     prop_oneof![
         4 => (guest(), page(), host_cpu(), vcpu())
             .prop_map(|(guest, page, cpu, vcpu)| Step::GuestLoad { guest, page, cpu, vcpu }),
-        5 => store.prop_map(|(guest, page, cpu, vcpu, text)| Step::GuestStore { guest, page, cpu, vcpu, text }),
+        5 => store.prop_map(|(guest, page, cpu, vcpu, text, helped)| Step::GuestStore { guest, page, cpu, vcpu, text, helped }),
         8 => (guest(), page()).prop_map(|(guest, page)| Step::Progress { guest, page }),
         1 => guest().prop_map(|guest| Step::GuestBeyond { guest }),
     ]
@@ -359,6 +403,7 @@ fn paging() -> impl Strategy<Value = Step> {
             .prop_map(|(guest, page, low, again)| Step::Import { guest, page, low, again }),
         6 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Export { frame, low, again }),
         2 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Destroy { frame, low, again }),
+        6 => (guest(), page(), offer()).prop_map(|(guest, page, offer)| Step::Replace { guest, page, offer }),
         1 => (guest(), page(), 0..3u8).prop_map(|(guest, page, below)| Step::Preset { guest, page, below }),
     ]
 }
@@ -366,10 +411,10 @@ fn paging() -> impl Strategy<Value = Step> {
 fn sharing() -> impl Strategy<Value = Step> {
     let pin = (frame(), low(), any::<bool>());
     prop_oneof![
-        4 => (guest(), any_page(), low(), host_cpu())
-            .prop_map(|(guest, page, low, cpu)| Step::Share { guest, page, low, cpu }),
-        3 => (guest(), any_page(), low(), host_cpu())
-            .prop_map(|(guest, page, low, cpu)| Step::Unshare { guest, page, low, cpu }),
+        4 => (guest(), any_page(), low(), host_cpu(), any::<bool>())
+            .prop_map(|(guest, page, low, cpu, helped)| Step::Share { guest, page, low, cpu, helped }),
+        3 => (guest(), any_page(), low(), host_cpu(), any::<bool>())
+            .prop_map(|(guest, page, low, cpu, helped)| Step::Unshare { guest, page, low, cpu, helped }),
         1 => (guest(), prop::bool::weighted(0.8)).prop_map(|(guest, stop)| Step::UnshareAll { guest, stop }),
         5 => pin.prop_map(|(frame, low, again)| Step::Pin { frame, low, again }),
         2 => (guest(), any_page(), low(), any::<bool>())
