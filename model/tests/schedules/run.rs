@@ -189,6 +189,11 @@ impl<'m> Run<'m, '_> {
             }
             Step::GuestBeyond { guest } => self.guest_beyond(guest),
             Step::Progress { guest, page } => self.progress(guest, page),
+            Step::Lend { guest, page } => {
+                let (number, low, cpu) = (u16::from(page), 0, 0);
+                self.step(&Step::Share { guest, page: number, low, cpu, helped: true })?;
+                self.step(&Step::Pin { frame: Spot::Page(guest, page), low, again: true })
+            }
             Step::Replace { guest, page, offer } => self.replace(guest, page, offer),
             Step::Preset { guest, page, below } => {
                 self.preset(guest, page, below);

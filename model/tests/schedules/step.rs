@@ -171,6 +171,11 @@ pub(crate) enum Step {
         low: u16,
         again: bool,
     },
+    /// The guest opens a page and the host pins it.
+    Lend {
+        guest: usize,
+        page: u8,
+    },
     UnshareAll {
         guest: usize,
         stop: bool,
@@ -300,7 +305,7 @@ fn guest() -> impl Strategy<Value = usize> {
 
 /// Mostly few pages, so that steps meet.
 fn page() -> impl Strategy<Value = u8> {
-    prop_oneof![2 => 0..2u8, 6 => 2..5u8, 1 => 5..PAGES]
+    prop_oneof![2 => 0..2u8, 6 => 2..4u8, 1 => 4..PAGES]
 }
 
 /// Also pages that are never mapped, and pages outside the guest.
@@ -415,6 +420,7 @@ fn sharing() -> impl Strategy<Value = Step> {
             .prop_map(|(guest, page, low, cpu, helped)| Step::Share { guest, page, low, cpu, helped }),
         3 => (guest(), any_page(), low(), host_cpu(), any::<bool>())
             .prop_map(|(guest, page, low, cpu, helped)| Step::Unshare { guest, page, low, cpu, helped }),
+        3 => (guest(), page()).prop_map(|(guest, page)| Step::Lend { guest, page }),
         1 => (guest(), prop::bool::weighted(0.8)).prop_map(|(guest, stop)| Step::UnshareAll { guest, stop }),
         5 => pin.prop_map(|(frame, low, again)| Step::Pin { frame, low, again }),
         2 => (guest(), any_page(), low(), any::<bool>())
