@@ -11,8 +11,14 @@
 #[allow(unreachable_pub, reason = "a test crate has no outside")]
 mod support;
 
+#[path = "schedules/calls.rs"]
+mod calls;
 #[path = "schedules/check.rs"]
 mod check;
+#[path = "schedules/guest.rs"]
+mod guest;
+#[path = "schedules/host.rs"]
+mod host;
 #[path = "schedules/reference.rs"]
 mod reference;
 #[path = "schedules/run.rs"]
@@ -115,6 +121,15 @@ fn mostly_malformed_and_contended_calls() {
 #[test]
 fn with_machine_resets() {
     explore(6, SCHEDULES / 4, Theme { reset: 2, life: 4, ..EVEN }, once);
+}
+
+/// Frames that were never touched differ from frames that hold zeros, in what a machine remembers of them.
+#[test]
+fn on_machines_that_were_never_used() {
+    explore(8, SCHEDULES / 4, EVEN, |schedule| {
+        run::throw_machines_away();
+        once(schedule)
+    });
 }
 
 /// What the host sees, ciphertext bytes aside, does not depend on what guests keep secret (I-11).

@@ -1,21 +1,18 @@
 //! Drives a machine through a schedule, the reference beside it.
 
 use crate::check;
-use crate::reference::{
-    Block, Bytes, Owner, Prediction, Record, Reference, State, Stopped, frame_address, slot, zeros,
-};
+use crate::reference::{Block, Bytes, Owner, Prediction, Reference, frame_address, slot, zeros};
 use crate::secret;
-use crate::step::{BLOCK_FRAME, FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Schedule, Setup, Spot, Step, Text};
-use crate::support::{BLOCK, Host, UV_BASE};
+use crate::step::{BLOCK_FRAME, FRAMES, Purged, SLOTS, Schedule, Setup, Spot, Step};
+use crate::support::{BLOCK, Host};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
-use uvsim_model::cpu::{ChannelRefusal, GuestCpu, GuestEvent, HostCpu, Interception, SieExit, Uvc};
-use uvsim_model::crypto::{Counter, ImageDigests};
-use uvsim_model::storage::{Asce, ProgramCode, ProgramInterruption};
-use uvsim_model::uvc::{Command, Issuer};
-use uvsim_model::{Injection, Machine, Reset, StateDigest, UV_BASE_LENGTH};
+use uvsim_model::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
+use uvsim_model::cpu::ChannelRefusal;
+use uvsim_model::storage::{ProgramCode, ProgramInterruption};
+use uvsim_model::uvc::Command;
+use uvsim_model::{Machine, StateDigest};
 
 /// What broke, with the id of the rule.
 pub(crate) type Checked<T = ()> = Result<T, String>;
@@ -58,6 +55,7 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
         secrets: 0,
         salt,
         public: 0,
+        next_frame: 0,
     };
     run.schedule(schedule)?;
     let used_up = run.reference.pending.values().all(|counts| *counts == (0, 0, false));
@@ -72,6 +70,11 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
     Ok(log)
 }
 
+/// Makes the next schedule of this thread start on a machine that was never used.
+pub(crate) fn throw_machines_away() {
+    MACHINES.with_borrow_mut(HashMap::clear);
+}
+
 fn prepare(setup: Setup) -> Prepared {
     let machine = Machine::new(setup.config()).expect("the configuration is sound");
     let mut host = Host::new(&machine);
@@ -84,7 +87,7 @@ fn prepare(setup: Setup) -> Prepared {
 }
 
 /// Segment and page tables of both slots, without a mapping.
-fn lay_tables(host: &mut Host<'_>) {
+pub(crate) fn lay_tables(host: &mut Host<'_>) {
     for number in 0..SLOTS {
         let slot = slot(number);
         host.store(slot.segments(), &0x20u64.to_be_bytes().repeat(2048));
@@ -96,17 +99,18 @@ fn lay_tables(host: &mut Host<'_>) {
 pub(crate) struct Run<'m, 'p> {
     pub host: Host<'m>,
     pub reference: Reference,
-    issued: &'p mut HashSet<u64>,
+    pub(crate) issued: &'p mut HashSet<u64>,
     /// Every page that was ever exported.
-    saved: Vec<Bytes>,
+    pub(crate) saved: Vec<Bytes>,
     /// Contents of the frames at the last check, and whether the host could see them.
     pub(crate) seen: Vec<Option<(Bytes, bool)>>,
     /// What each ciphertext was made of (I-12, I-22).
-    ciphers: HashMap<Bytes, (Owner, u8, u64, usize)>,
-    log: Vec<String>,
-    secrets: u32,
-    salt: u32,
-    public: u64,
+    pub(crate) ciphers: HashMap<Bytes, (Owner, u8, u64, usize)>,
+    pub(crate) log: Vec<String>,
+    pub(crate) secrets: u32,
+    pub(crate) salt: u32,
+    pub(crate) public: u64,
+    pub(crate) next_frame: usize,
 }
 
 impl<'m> Run<'m, '_> {
@@ -114,7 +118,7 @@ impl<'m> Run<'m, '_> {
         self.host.machine()
     }
 
-    fn schedule(&mut self, schedule: &Schedule) -> Checked {
+    pub(crate) fn schedule(&mut self, schedule: &Schedule) -> Checked {
         for (number, _) in schedule.ready.iter().enumerate().filter(|(_, ready)| **ready) {
             self.start(number).map_err(|error| format!("while guest {number} starts: {error}"))?;
         }
@@ -125,7 +129,7 @@ impl<'m> Run<'m, '_> {
     }
 
     /// A running guest with both prefix pages.
-    fn start(&mut self, guest: usize) -> Checked {
+    pub(crate) fn start(&mut self, guest: usize) -> Checked {
         self.step(&Step::Create { guest })?;
         self.step(&Step::CreateCpu { guest, number: 0, frame: Spot::Frame(13 - guest) })?;
         self.step(&Step::Boot { guest, image: None })?;
@@ -134,7 +138,7 @@ impl<'m> Run<'m, '_> {
         check::state(self)
     }
 
-    fn step(&mut self, step: &Step) -> Checked {
+    pub(crate) fn step(&mut self, step: &Step) -> Checked {
         match *step {
             Step::HostLoad { frame } => self.host_load(self.spot(frame), false).map(drop),
             Step::HostFetch { frame } => self.host_load(self.spot(frame), true).map(drop),
@@ -157,6 +161,7 @@ impl<'m> Run<'m, '_> {
             },
             Step::DeviceRead { frame } => self.device(self.spot(frame), false),
             Step::DeviceWrite { frame } => self.device(self.spot(frame), true),
+            Step::Straddle { frame, device } => self.straddle(frame, device),
             Step::Map { guest, page, frame, protected, purged } => {
                 self.map(guest, page, Some((self.spot(frame), protected)), purged);
                 Ok(())
@@ -194,6 +199,7 @@ impl<'m> Run<'m, '_> {
                 self.step(&Step::Share { guest, page: number, low, cpu, helped: true })?;
                 self.step(&Step::Pin { frame: Spot::Page(guest, page), low, again: true })
             }
+            Step::Forget { guest, page, by_guest } => self.forget(guest, page, by_guest),
             Step::Replace { guest, page, offer } => self.replace(guest, page, offer),
             Step::Preset { guest, page, below } => {
                 self.preset(guest, page, below);
@@ -203,55 +209,8 @@ impl<'m> Run<'m, '_> {
         }
     }
 
-    fn life_step(&mut self, step: &Step) -> Checked {
-        let handle = |run: &Self, guest| (0x18, 8, run.reference.handle(guest));
-        match *step {
-            Step::UnshareAll { guest, stop } => {
-                let numbers: Vec<u16> =
-                    self.reference.guest(guest).map(|it| it.cpus.keys().copied().collect()).unwrap_or_default();
-                let state = |run: &mut Self, state| {
-                    numbers.iter().try_for_each(|&number| run.step(&Step::SetState { guest, number, state }))
-                };
-                if stop {
-                    state(self, 2)?;
-                }
-                self.call(Command::SetUnsharedAll, &[handle(self, guest)])?;
-                check::no_sharing(self, guest, stop)?;
-                if stop { state(self, 1) } else { Ok(()) }
-            }
-            Step::Create { guest } => self.create(guest),
-            Step::End { guest, fast } => {
-                let command = if fast { Command::DestroySecConfFast } else { Command::DestroySecConf };
-                self.call(command, &[handle(self, guest)]).map(drop)
-            }
-            Step::CreateCpu { guest, number, frame } => self.create_cpu(guest, number, self.spot(frame)),
-            Step::EndCpu { guest, number } => {
-                let cpu = self.vcpu(guest, number);
-                self.call(Command::DestroySecCpu, &[(0x18, 8, cpu)]).map(drop)
-            }
-            Step::Boot { guest, image } => self.boot(guest, image),
-            Step::SetState { guest, number, state } => {
-                let cpu = self.vcpu(guest, number);
-                self.call(Command::CpuSetState, &[(0x18, 8, cpu), (0x27, 1, u64::from(state))]).map(drop)
-            }
-            Step::Inject { command, injection } => {
-                let pending = self.reference.pending.entry(command).or_default();
-                match injection {
-                    Injection::Busy(count) => pending.0 += count,
-                    Injection::Partial(count) => pending.1 += count,
-                    Injection::LateFailure => pending.2 = true,
-                }
-                self.machine().inject(command, injection);
-                Ok(())
-            }
-            Step::Raw { command, length, fields } => self.raw(command, length, &fields),
-            Step::Reset { clear } => self.reset(clear),
-            _ => Ok(()),
-        }
-    }
-
     /// Issues a host call and compares answer and effect with the reference.
-    fn issue(&mut self, block: &Block) -> Checked<Prediction> {
+    pub(crate) fn issue(&mut self, block: &Block) -> Checked<Prediction> {
         self.host.store(BLOCK, &block.0);
         let at = Some(AbsoluteAddress(BLOCK));
         let before = self.machine().state_digest(at);
@@ -275,13 +234,17 @@ impl<'m> Run<'m, '_> {
         Ok(Prediction { answer: Some(found), ..wanted })
     }
 
-    fn call(&mut self, command: Command, fields: &[(usize, usize, u64)]) -> Checked<Prediction> {
+    pub(crate) fn call(&mut self, command: Command, fields: &[(usize, usize, u64)]) -> Checked<Prediction> {
         self.issue(&Block::new(command.code(), command.usual_length(), fields))
     }
 
     /// A call by a host that repeats it while it is busy or done in part (I-44). At most nine answers of
     /// either kind are pending after three dozen steps.
-    fn call_until_done(&mut self, command: Command, fields: &[(usize, usize, u64)]) -> Checked<(u8, u16, u16)> {
+    pub(crate) fn call_until_done(
+        &mut self,
+        command: Command,
+        fields: &[(usize, usize, u64)],
+    ) -> Checked<(u8, u16, u16)> {
         for _ in 0..200 {
             match self.call(command, fields)?.answer {
                 Some((2 | 3, ..)) | None => {}
@@ -292,7 +255,7 @@ impl<'m> Run<'m, '_> {
     }
 
     /// Checks the ciphertext of an export that has just happened (I-12, I-20 to I-24).
-    fn note_export(&mut self) -> Checked {
+    pub(crate) fn note_export(&mut self) -> Checked {
         let Some((owner, page, frame, known)) = self.reference.exported.take() else { return Ok(()) };
         let cipher = self.peek(frame);
         self.reference.frames[frame].bytes = cipher.clone();
@@ -322,7 +285,7 @@ impl<'m> Run<'m, '_> {
     }
 
     /// A host load of all of a frame, which must end as the secure bit says (I-09, I-38).
-    fn host_load(&mut self, frame: usize, instruction: bool) -> Checked<Option<Bytes>> {
+    pub(crate) fn host_load(&mut self, frame: usize, instruction: bool) -> Checked<Option<Bytes>> {
         let address = VirtualAddress(frame_address(frame));
         let secure = self.machine().zone_entry(FrameNumber(address.0 >> 12)).is_secure();
         let mut bytes = [0; 4096];
@@ -345,7 +308,7 @@ impl<'m> Run<'m, '_> {
         Ok(Some(Rc::new(bytes)))
     }
 
-    fn host_write(&mut self, frame: usize, offset: usize, bytes: &[u8]) -> Checked {
+    pub(crate) fn host_write(&mut self, frame: usize, offset: usize, bytes: &[u8]) -> Checked {
         let secure = self.reference.frames[frame].state.is_secure();
         let before = secure.then(|| self.machine().state_digest(None));
         let address = VirtualAddress(frame_address(frame) + offset as u64);
@@ -364,7 +327,7 @@ impl<'m> Run<'m, '_> {
     }
 
     /// Channel I/O: as the host, with a refusal of its own (T10, T11, D23).
-    fn device(&mut self, frame: usize, write: bool) -> Checked {
+    pub(crate) fn device(&mut self, frame: usize, write: bool) -> Checked {
         let address = AbsoluteAddress(frame_address(frame));
         let secure = self.machine().zone_entry(address.frame()).is_secure();
         let before = secure.then(|| self.machine().state_digest(None));
@@ -391,8 +354,31 @@ impl<'m> Run<'m, '_> {
         Ok(())
     }
 
+    /// A store or I/O of 64 bytes into two neighbouring frames: to both or to none.
+    fn straddle(&mut self, frame: usize, device: bool) -> Checked {
+        self.public += 1;
+        let bytes = &secret::public(self.public)[..64];
+        let at = frame_address(frame) + 4064;
+        let secure = [frame, frame + 1].into_iter().any(|frame| self.reference.frames[frame].state.is_secure());
+        let before = secure.then(|| self.machine().state_digest(None));
+        let refused = if device {
+            self.machine().channel().write(AbsoluteAddress(at), bytes).is_err()
+        } else {
+            self.host.cpu.store(VirtualAddress(at), bytes).is_err()
+        };
+        ensure!(refused == secure, "I-09: a store into frames {frame} and {} is refused: {refused}", frame + 1);
+        if refused {
+            let after = self.machine().state_digest(None);
+            ensure!(before == Some(after), "I-18: a refused access has stored its first half");
+        } else {
+            self.reference.write(frame, 4064, &bytes[..32]);
+            self.reference.write(frame + 1, 0, &bytes[32..]);
+        }
+        Ok(())
+    }
+
     /// Changes a mapping.
-    fn map(&mut self, guest: usize, page: u8, target: Option<(usize, bool)>, purged: Purged) {
+    pub(crate) fn map(&mut self, guest: usize, page: u8, target: Option<(usize, bool)>, purged: Purged) {
         let (table, at) = (slot(guest).table(), VirtualAddress(u64::from(page) * 0x1000));
         if purged == Purged::Ipte {
             self.host.cpu.ipte(AbsoluteAddress(table), at).expect("IPTE on host storage");
@@ -409,18 +395,18 @@ impl<'m> Run<'m, '_> {
         }
     }
 
-    fn page_call(&mut self, command: Command, guest: usize, page: u16, low: u16, again: bool) -> Checked {
+    pub(crate) fn page_call(&mut self, command: Command, guest: usize, page: u16, low: u16, again: bool) -> Checked {
         let address = u64::from(page) << 12 | u64::from(low);
         let fields = [(0x18, 8, self.reference.handle(guest)), (0x20, 8, address)];
         self.call_again(command, &fields, again)
     }
 
-    fn frame_call(&mut self, command: Command, frame: usize, low: u16, again: bool) -> Checked {
+    pub(crate) fn frame_call(&mut self, command: Command, frame: usize, low: u16, again: bool) -> Checked {
         self.call_again(command, &[(0x18, 8, frame_address(frame) | u64::from(low))], again)
     }
 
     /// A call and, once it has succeeded, the same again, which must change nothing (I-40).
-    fn call_again(&mut self, command: Command, fields: &[(usize, usize, u64)], again: bool) -> Checked {
+    pub(crate) fn call_again(&mut self, command: Command, fields: &[(usize, usize, u64)], again: bool) -> Checked {
         let first = self.call(command, fields)?.answer;
         if again && first == Some((0, 1, 0)) {
             let second = self.call(command, fields)?;
@@ -431,333 +417,7 @@ impl<'m> Run<'m, '_> {
         Ok(())
     }
 
-    fn vcpu(&self, guest: usize, number: u16) -> u64 {
-        let owner = self.reference.slots[guest].map(|owner| &self.reference.guests[owner]);
-        owner.and_then(|it| it.cpus.get(&number)).map_or(0x1234_5678, |cpu| cpu.handle)
-    }
-
-    fn create(&mut self, guest: usize) -> Checked {
-        let slot = slot(guest);
-        let fields = [
-            (0x20, 8, slot.base()),
-            (0x28, 8, slot.variable()),
-            (0x40, 8, 1 << 20),
-            (0x48, 8, slot.sca()),
-            (0x50, 8, slot.asce()),
-        ];
-        if self.call(Command::CreateSecConf, &fields)?.effect {
-            let handle = self.new_handle()?;
-            let domain = self.machine().domain(handle).ok_or("I-32: the new handle names nothing")?;
-            let owner = self.reference.slots[guest].ok_or("a guest was created")?;
-            self.reference.guests[owner].handle = handle;
-            self.reference.guests[owner].domain = domain;
-            self.host.store_u64(slot.description(0) + 0x180, slot.sida());
-        }
-        Ok(())
-    }
-
-    /// The handle that a call has just stored. No two ever differ by one bit or by one (I-32, D20).
-    fn new_handle(&mut self) -> Checked<u64> {
-        let handle = self.host.output(0x18);
-        let mut near =
-            (0..64).map(|bit| handle ^ 1 << bit).chain([handle, handle.wrapping_add(1), handle.wrapping_sub(1)]);
-        ensure!(
-            !near.any(|other| self.issued.contains(&other)),
-            "I-32: handle {handle:#x} is too near to an older one"
-        );
-        self.issued.insert(handle);
-        Ok(handle)
-    }
-
-    fn create_cpu(&mut self, guest: usize, number: u16, frame: usize) -> Checked {
-        let description = slot(guest).description(number % 2);
-        let fields = [
-            (0x20, 8, self.reference.handle(guest)),
-            (0x28, 8, frame_address(frame)),
-            (0x36, 2, u64::from(number)),
-            (0x38, 8, description),
-        ];
-        if self.call(Command::CreateSecCpu, &fields)?.effect {
-            let handle = self.new_handle()?;
-            let owner = self.reference.slots[guest].ok_or("a CPU has a guest")?;
-            if let Some(cpu) = self.reference.guests[owner].cpus.get_mut(&number) {
-                cpu.handle = handle;
-            }
-        }
-        Ok(())
-    }
-
-    /// Loads an image of no page or one, and starts CPU 0.
-    fn boot(&mut self, guest: usize, image: Option<u8>) -> Checked {
-        let mut digests = ImageDigests::default();
-        if let Some(page) = image {
-            digests.add(&secret::image(page), u64::from(page) << 12, [7, 7]);
-        }
-        let mut header = Vec::from(*b"UVSIMPLN");
-        header.extend(1u32.to_be_bytes());
-        header.extend(0xe8u32.to_be_bytes());
-        header.extend(u64::from(image.is_some()).to_be_bytes());
-        header.extend([0; 16]);
-        digests.finish().iter().for_each(|digest| header.extend(digest));
-        let (handle, at) = (self.reference.handle(guest), slot(guest).header());
-        self.host.store(at, &header);
-        let pages = (0x10, 8, u64::from(image.is_some()));
-        self.call(Command::SetSecConfParams, &[pages, (0x18, 8, handle), (0x20, 8, at), (0x28, 4, 0xe8)])?;
-        if let Some(page) = image
-            && let Some(frame) = self.host_frame()?
-        {
-            self.map(guest, page, Some((frame, false)), Purged::Ipte);
-            self.host_write(frame, 0, &secret::image(page))?;
-            let tweak = [(0x28, 8, 7), (0x30, 8, 7)];
-            self.call(Command::UnpackImg, &[(0x18, 8, handle), (0x20, 8, u64::from(page) << 12), tweak[0], tweak[1]])?;
-        }
-        self.call(Command::VerifyImg, &[(0x18, 8, handle)])?;
-        self.step(&Step::SetState { guest, number: 0, state: 5 })
-    }
-
-    /// A block whose fields are noise, among it everything that could mean something.
-    fn raw(&mut self, command: u16, length: u16, fields: &[(u8, u64); 8]) -> Checked {
-        let reference = &self.reference;
-        let pick = |at: usize, (kind, value): (u8, u64)| match kind {
-            // Handles are random: where a number is wanted they would make a run differ from its repetition.
-            0..4 if at > 1 => value,
-            0..2 => reference.handle(value as usize % SLOTS),
-            2 => self.vcpu(value as usize % SLOTS, (value >> 8) as u16 % 2),
-            3 => reference.guests.first().map_or(0, |first| first.handle),
-            4..7 => frame_address(value as usize % FRAMES) + (value >> 32 & 0xfff) * (value >> 60 & 1),
-            7 => value % 2 * 0x1000,
-            8 => UV_BASE + value % UV_BASE_LENGTH,
-            // Storage for a CPU (offset 0x28) is offered in frames that the reference knows, or unaligned.
-            9 => slot(value as usize % SLOTS).description(1) + u64::from(at == 2) * 8,
-            10 => (4 << 30) - 0x1000 + value % 0x2000,
-            _ => value,
-        };
-        let word = |(at, &field): (usize, &(u8, u64))| (0x18 + at * 8, 8, pick(at, field));
-        let words: Vec<_> = fields.iter().enumerate().map(word).collect();
-        let created = self.issue(&Block::new(command, length, &words))?;
-        let cpu = Command::from_code(command) == Some(Command::CreateSecCpu);
-        if cpu && created.effect && created.answer == Some((0, 1, 0)) {
-            let handle = self.new_handle()?;
-            let fresh = self.reference.guests.iter_mut().flat_map(|guest| guest.cpus.values_mut());
-            fresh.filter(|cpu| cpu.handle == 0).for_each(|cpu| cpu.handle = handle);
-        }
-        Ok(())
-    }
-
-    /// Machine reset, the calls that are refused after it (I-31, D36), and INIT_UV.
-    fn reset(&mut self, clear: bool) -> Checked {
-        let kind = if clear { Reset::Clear } else { Reset::LoadNormal };
-        self.host.cpu.reset_machine(kind).map_err(|error| error.to_string())?;
-        self.reference.reset(clear);
-        if clear {
-            lay_tables(&mut self.host);
-            self.reference.mapped = Default::default();
-        }
-        check::state(self)?;
-        for command in [Command::ConvFromSecStor, Command::CreateSecConf, Command::DestroySecCpu] {
-            self.call(command, &[])?;
-        }
-        for _ in 0..2 {
-            self.call(Command::InitUv, &[(0x18, 8, UV_BASE), (0x20, 8, UV_BASE_LENGTH)])?;
-        }
-        Ok(())
-    }
-
-    /// Runs `act` in a guest that enters on a host CPU. The first page that fails decides.
-    fn in_guest<T>(
-        &mut self,
-        (guest, cpu, vcpu): (usize, u16, u16),
-        act: impl FnOnce(&mut GuestCpu<'_, 'm>, &mut Reference, Owner) -> Checked<Result<T, Stopped>>,
-    ) -> Checked<Result<T, Stopped>> {
-        let description = slot(guest).description(vcpu);
-        let (handle, number) = (self.reference.handle(guest), self.vcpu(guest, vcpu));
-        self.host.store_u64(description + 0x10, number);
-        self.host.store_u64(description + 0x18, handle);
-        let machine = self.machine();
-        let mut second = (cpu == 1).then(|| machine.cpu(1).expect("CPU 1 is free"));
-        let on: &mut HostCpu<'m> = second.as_mut().unwrap_or(&mut self.host.cpu);
-        on.set_primary(Asce(slot(guest).asce()));
-        let wanted = self.reference.enter(cpu, guest, vcpu);
-        let result = match (wanted, on.enter(VirtualAddress(description))) {
-            (Ok(owner), Ok(mut running)) => act(&mut running, &mut self.reference, owner)?,
-            (Err(stopped), Err(exit)) => {
-                ensure!(same_stop(stopped, GuestEvent::Exit(exit)), "D80: SIE gives {exit}, not {stopped:?}");
-                Err(stopped)
-            }
-            (wanted, Ok(_)) => return Err(format!("I-34, T20: the guest enters, but {wanted:?}")),
-            (Ok(_), Err(exit)) => return Err(format!("I-39: the guest must run, SIE gives {exit}")),
-        };
-        self.log.push(format!("guest {:?}", result.as_ref().map(|_| ())));
-        Ok(result)
-    }
-
-    fn guest_load(&mut self, guest: usize, page: u8, cpu: u16, vcpu: u16) -> Checked<Result<(), Stopped>> {
-        self.in_guest((guest, cpu, vcpu), |running, reference, owner| {
-            let mut bytes = [0; 4096];
-            let wanted = reference.reach(cpu, owner, page, false);
-            let found = running.load(GuestAddress(u64::from(page) << 12), &mut bytes);
-            match (wanted, found) {
-                (Ok(frame), Ok(())) => {
-                    ensure!(bytes == *reference.frames[frame].bytes, "I-14: page {page} reads something else");
-                    Ok(Ok(()))
-                }
-                (wanted, found) => refusal(wanted.map(drop), found),
-            }
-        })
-    }
-
-    fn guest_store(&mut self, guest: usize, page: u8, cpu: u16, vcpu: u16, text: Text) -> Checked {
-        self.secrets += 1;
-        let secret = secret::page(self.secrets * 2 + self.salt);
-        self.in_guest((guest, cpu, vcpu), |running, reference, owner| {
-            let found = reference.guests[owner].pages[usize::from(page)].clone();
-            let now = found.record.frame().map(|frame| reference.frames[frame].bytes.clone());
-            let (offset, bytes): (usize, Vec<u8>) = match text {
-                Text::Secret => (0, secret.to_vec()),
-                Text::Zeros => (0, vec![0; 4096]),
-                Text::Same => (0, now.unwrap_or_else(zeros).to_vec()),
-                Text::AsExported => (0, found.last.map_or_else(zeros, |(plain, _)| plain).to_vec()),
-                Text::Piece(at) => (usize::from(at) * 16, secret[..16].to_vec()),
-                Text::Straddle => (4080, secret[..32].to_vec()),
-            };
-            let mut wanted = reference.reach(cpu, owner, page, true);
-            if let (Text::Straddle, Ok(_)) = (text, wanted) {
-                wanted = reference.reach(cpu, owner, page + 1, true).and(wanted);
-            }
-            let at = GuestAddress((u64::from(page) << 12) + offset as u64);
-            match (wanted, running.store(at, &bytes)) {
-                (Ok(frame), Ok(())) => {
-                    let (first, rest) = bytes.split_at(bytes.len().min(4096 - offset));
-                    reference.write(frame, offset, first);
-                    if !rest.is_empty()
-                        && let Ok(next) = reference.reach(cpu, owner, page + 1, true)
-                    {
-                        reference.write(next, 0, rest);
-                    }
-                    Ok(Ok(()))
-                }
-                (wanted, found) => refusal(wanted.map(drop), found),
-            }
-        })
-        .map(drop)
-    }
-
-    /// Beyond its storage the guest meets its own addressing exception (T22).
-    fn guest_beyond(&mut self, guest: usize) -> Checked {
-        self.in_guest((guest, 0, 0), |running, _, _| {
-            let found = running.load(GuestAddress(1 << 20), &mut [0; 8]);
-            refusal::<()>(Err(Stopped::Addressing), found)
-        })
-        .map(drop)
-    }
-
-    /// A guest's call, with its block in the last 512 bytes of page 1 (D18, D32).
-    fn guest_call(&mut self, command: Command, guest: usize, page: u16, low: u16, cpu: u16) -> Checked {
-        const AT: u64 = 0x1e00;
-        let block = Block::new(command.code(), 0x30, &[(0x20, 8, u64::from(page) << 12 | u64::from(low))]);
-        let machine = self.machine();
-        self.in_guest((guest, cpu, 0), |running, reference, owner| {
-            let home = match (reference.reach(cpu, owner, 1, true), running.store(GuestAddress(AT), &block.0[..0x30])) {
-                (Ok(frame), Ok(())) => frame,
-                (wanted, found) => return refusal(wanted.map(drop), found),
-            };
-            reference.write(home, 0xe00, &block.0[..0x30]);
-            let masked = Some(AbsoluteAddress(frame_address(home) + 0xe00));
-            let before = machine.state_digest(masked);
-            let wanted = predict_guest_call(reference, command, owner, page, cpu);
-            let found = running.uvc(Uvc::at(VirtualAddress(AT)));
-            let (wanted, cc) = match (wanted, found) {
-                (Ok(wanted), Ok(cc)) => (wanted, cc as u8),
-                (wanted, found) => {
-                    if !matches!(wanted, Err(Stopped::Intercepted(_))) {
-                        ensure!(machine.state_digest(masked) == before, "I-18: {found:?} has changed something");
-                    }
-                    return refusal(wanted.map(drop), found.map(drop));
-                }
-            };
-            if !wanted.effect {
-                ensure!(machine.state_digest(masked) == before, "I-18: {command:?} has changed something");
-            }
-            let Some((wanted_cc, rc, rrc)) = wanted.answer else { return Err("answers of guests are known".into()) };
-            ensure!(cc == wanted_cc, "{}: {command:?} ends with cc {cc}, not {wanted_cc}", cited(Some(command)));
-            if cc < 2 {
-                let codes = u32::from(rc) << 16 | u32::from(rrc);
-                reference.write(home, 0xe04, &codes.to_be_bytes());
-            }
-            Ok(Ok(()))
-        })
-        .map(drop)
-    }
-
-    /// A frame of the pool that nothing is registered to; exports one if there is none.
-    fn host_frame(&mut self) -> Checked<Option<usize>> {
-        let normal = |run: &Self| (0..POOL).find(|&frame| run.reference.frames[frame].state == State::Normal);
-        for frame in 0..POOL {
-            if let Some(found) = normal(self) {
-                return Ok(Some(found));
-            }
-            self.call_until_done(Command::ConvFromSecStor, &[(0x18, 8, frame_address(frame))])?;
-        }
-        Ok(normal(self))
-    }
-
-    /// What a host does that wants its guest to have a page: maps the frame that has it, or imports it.
-    fn provide(&mut self, guest: usize, page: u8) -> Checked {
-        let record =
-            |run: &Self| run.reference.guest(guest).map_or(Record::Destroyed, |it| it.pages[usize::from(page)].record);
-        if record(self) == Record::Destroyed {
-            return Ok(());
-        }
-        if let Some(frame) = record(self).frame() {
-            self.map(guest, page, Some((frame, false)), Purged::Ipte);
-            return Ok(());
-        }
-        let Some(frame) = self.host_frame()? else { return Ok(()) };
-        let last = self.reference.guest(guest).and_then(|it| it.pages[usize::from(page)].last.clone());
-        if let (Record::Exported, Some((_, Some(cipher)))) = (record(self), last) {
-            self.host_write(frame, 0, &*cipher)?;
-        }
-        self.map(guest, page, Some((frame, false)), Purged::Ipte);
-        let fields = [(0x18, 8, self.reference.handle(guest)), (0x20, 8, u64::from(page) << 12)];
-        let answer = self.call_until_done(Command::ConvToSecStor, &fields)?;
-        ensure!(answer == (0, 1, 0), "I-39: import of page {page} answers {answer:x?}");
-        Ok(())
-    }
-
-    /// From any state, a host that behaves gets its guest on (I-39, D36).
-    fn progress(&mut self, guest: usize, page: u8) -> Checked {
-        let able = |run: &Self, page: u8| {
-            run.reference.guest(guest).is_some_and(|it| {
-                let operating = it.cpus.get(&0).is_some_and(|cpu| cpu.operating);
-                let there = |page: u8| it.pages[usize::from(page)].record != Record::Destroyed;
-                operating && it.boot == crate::reference::Boot::Verified && [0, 1, page].into_iter().all(there)
-            })
-        };
-        if !able(self, page) {
-            return Ok(());
-        }
-        for _ in 0..8 {
-            match self.guest_load(guest, page, 0, 0)? {
-                Ok(()) => return Ok(()),
-                Err(Stopped::Intercepted(112)) => {
-                    self.provide(guest, 0)?;
-                    self.provide(guest, 1)?;
-                }
-                Err(Stopped::Host(..)) => self.provide(guest, page)?,
-                Err(stopped) => return Err(format!("I-39: no repair for {stopped:?}")),
-            }
-        }
-        Err(format!("I-39: page {page} of guest {guest} cannot be reached"))
-    }
-
-    fn help(&mut self, guest: usize, page: u16, helped: bool) -> Checked {
-        match u8::try_from(page) {
-            Ok(page @ 0..PAGES) if helped => self.progress(guest, page),
-            _ => Ok(()),
-        }
-    }
-
-    fn spot(&self, spot: Spot) -> usize {
+    pub(crate) fn spot(&self, spot: Spot) -> usize {
         match spot {
             Spot::Frame(frame) => frame,
             Spot::Page(guest, page) => {
@@ -767,126 +427,10 @@ impl<'m> Run<'m, '_> {
             }
         }
     }
-
-    /// Exports a page and has something imported for it (I-15, I-16).
-    fn replace(&mut self, guest: usize, page: u8, offer: Offer) -> Checked {
-        let found = |run: &Self| run.reference.guest(guest).map(|it| it.pages[usize::from(page)].clone());
-        if let Some(frame) = found(self).and_then(|page| page.record.frame()) {
-            self.frame_call(Command::ConvFromSecStor, frame, 0, false)?;
-        }
-        let Some(frame) = self.host_frame()? else { return Ok(()) };
-        let mut bytes = found(self).and_then(|page| page.last?.1).unwrap_or_else(zeros);
-        match offer {
-            Offer::Latest => {}
-            Offer::Flipped(bit) => Rc::make_mut(&mut bytes)[usize::from(bit / 8)] ^= 1 << (bit % 8),
-            Offer::Saved(number) if !self.saved.is_empty() => {
-                bytes = self.saved[number % self.saved.len()].clone();
-            }
-            Offer::Saved(_) | Offer::Own => {
-                self.public += 1;
-                bytes = Rc::new(secret::public(self.public));
-            }
-        }
-        self.host_write(frame, 0, &*bytes)?;
-        self.map(guest, page, Some((frame, false)), Purged::Ipte);
-        self.page_call(Command::ConvToSecStor, guest, u16::from(page), 0, false)
-    }
-
-    /// Presets a counter near its end (D42).
-    fn preset(&mut self, guest: usize, page: u8, below: u8) {
-        let Some(owner) = self.reference.slots[guest].filter(|&owner| self.reference.guests[owner].alive) else {
-            return;
-        };
-        let found = &mut self.reference.guests[owner].pages[usize::from(page)];
-        let Record::Resident(frame) = found.record else { return };
-        let counter = Counter::MAX.value() - u64::from(below);
-        // A counter that was used already must not seal another content.
-        if found.counter >= counter - 2 {
-            return;
-        }
-        let Ok(preset) = Counter::new(counter) else { return };
-        let handle = self.reference.guests[owner].handle;
-        assert!(self.machine().preset_counter(handle, PageIndex(u64::from(page)), preset), "the page is resident");
-        let plain = self.reference.frames[frame].bytes.clone();
-        let found = &mut self.reference.guests[owner].pages[usize::from(page)];
-        found.counter = counter;
-        found.last = Some((plain, None));
-    }
-
-    /// Ends everything and gives the machine back as it was.
-    fn tear_down(&mut self) -> Checked {
-        for guest in 0..SLOTS {
-            let numbers: Vec<u16> =
-                self.reference.guest(guest).map(|it| it.cpus.keys().copied().collect()).unwrap_or_default();
-            for number in numbers {
-                let cpu = self.vcpu(guest, number);
-                self.call_until_done(Command::DestroySecCpu, &[(0x18, 8, cpu)])?;
-            }
-            if self.reference.guest(guest).is_some() {
-                self.call_until_done(Command::DestroySecConf, &[(0x18, 8, self.reference.handle(guest))])?;
-            }
-        }
-        check::state(self)?;
-        for frame in (0..FRAMES).filter(|&frame| frame != crate::step::UV_FRAME) {
-            self.call_until_done(Command::ConvFromSecStor, &[(0x18, 8, frame_address(frame))])?;
-            self.host_write(frame, 0, &[0; 4096])?;
-        }
-        check::state(self)?;
-        for guest in 0..SLOTS {
-            (0..PAGES).for_each(|page| self.map(guest, page, None, Purged::Ipte));
-            self.host.store(slot(guest).header(), &[0; 0x1000]);
-            self.host.store(slot(guest).description(0), &[0; 0x9000]);
-        }
-        self.host.store(BLOCK, &vec![0; 0x1_2000]);
-        let pending: Vec<(Command, u64)> =
-            self.reference.pending.iter().map(|(&command, counts)| (command, counts.0 + counts.1)).collect();
-        for (command, count) in pending.into_iter().filter(|(command, _)| command.row().issuer == Issuer::Host) {
-            (0..count).try_for_each(|_| self.call(command, &[]).map(drop))?;
-        }
-        self.host.store(BLOCK, &vec![0; 0x1_2000]);
-        Ok(())
-    }
-}
-
-/// What a guest's call must answer, block and target being reached as for loads and stores (D32).
-fn predict_guest_call(
-    reference: &mut Reference,
-    command: Command,
-    owner: Owner,
-    page: u16,
-    cpu: u16,
-) -> Result<Prediction, Stopped> {
-    if let Some(injected) = reference.injected(command) {
-        return Ok(injected);
-    }
-    let Ok(page) = u8::try_from(page) else {
-        return Ok(Prediction { answer: Some((1, 0x101, 0)), effect: false });
-    };
-    let frame = reference.reach(cpu, owner, page, false)?;
-    if command == Command::SetSharedAccess {
-        return Ok(reference.share(owner, page, frame));
-    }
-    reference.unshare(owner, page, frame).ok_or(Stopped::Intercepted(108))
-}
-
-/// Compares how an access must end with how it ended, when it did not simply succeed.
-fn refusal<T>(wanted: Result<(), Stopped>, found: Result<(), GuestEvent>) -> Checked<Result<T, Stopped>> {
-    match (wanted, found) {
-        (Err(stopped), Err(event)) if same_stop(stopped, event) => Ok(Err(stopped)),
-        (wanted, found) => Err(format!("I-14, I-19: the guest gets {found:?}, not {wanted:?}")),
-    }
-}
-
-fn same_stop(stopped: Stopped, event: GuestEvent) -> bool {
-    match event {
-        GuestEvent::Exit(SieExit::HostInterruption(it)) => stopped == Stopped::Host(it.code, it.teid),
-        GuestEvent::Exit(SieExit::Interception(Interception { code, .. })) => stopped == Stopped::Intercepted(code),
-        GuestEvent::Program(it) => stopped == Stopped::Addressing && it.code == ProgramCode::Addressing,
-    }
 }
 
 /// The rules that a wrong answer to a command breaks first.
-fn cited(command: Option<Command>) -> &'static str {
+pub(crate) fn cited(command: Option<Command>) -> &'static str {
     match command {
         Some(Command::ConvToSecStor) => "I-15, I-16, I-17, I-28, D7",
         Some(Command::ConvFromSecStor) => "I-24, I-40, D10",

@@ -132,6 +132,11 @@ pub(crate) enum Step {
     DeviceWrite {
         frame: Spot,
     },
+    /// Into this frame of the pool and the next.
+    Straddle {
+        frame: usize,
+        device: bool,
+    },
     Map {
         guest: usize,
         page: u8,
@@ -170,6 +175,12 @@ pub(crate) enum Step {
         page: u16,
         low: u16,
         again: bool,
+    },
+    /// A page loses its content for the host's bytes, or for zeros, and is exported.
+    Forget {
+        guest: usize,
+        page: u8,
+        by_guest: bool,
     },
     /// The guest opens a page and the host pins it.
     Lend {
@@ -378,6 +389,7 @@ fn host_access() -> impl Strategy<Value = Step> {
         2 => (frame(), 0..0x8000u16).prop_map(|(frame, bit)| Step::HostFlip { frame, bit }),
         2 => (frame(), frame()).prop_map(|(from, to)| Step::Copy { from, to }),
         4 => (any::<usize>(), frame()).prop_map(|(saved, frame)| Step::Replay { saved, frame }),
+        1 => (0..POOL - 1, any::<bool>()).prop_map(|(frame, device)| Step::Straddle { frame, device }),
         1 => frame().prop_map(|frame| Step::DeviceRead { frame }),
         1 => frame().prop_map(|frame| Step::DeviceWrite { frame }),
     ]
@@ -421,6 +433,8 @@ fn sharing() -> impl Strategy<Value = Step> {
         3 => (guest(), any_page(), low(), host_cpu(), any::<bool>())
             .prop_map(|(guest, page, low, cpu, helped)| Step::Unshare { guest, page, low, cpu, helped }),
         3 => (guest(), page()).prop_map(|(guest, page)| Step::Lend { guest, page }),
+        1 => (guest(), page(), any::<bool>())
+            .prop_map(|(guest, page, by_guest)| Step::Forget { guest, page, by_guest }),
         1 => (guest(), prop::bool::weighted(0.8)).prop_map(|(guest, stop)| Step::UnshareAll { guest, stop }),
         5 => pin.prop_map(|(frame, low, again)| Step::Pin { frame, low, again }),
         2 => (guest(), any_page(), low(), any::<bool>())
