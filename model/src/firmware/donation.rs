@@ -57,7 +57,7 @@ impl Area {
             .map(|stretch| (stretch.frames.start, stretch.frames.end - stretch.frames.start, stretch.virtual_page))
     }
 
-    pub(super) fn contains(&self, frame: FrameNumber) -> bool {
+    pub(crate) fn contains(&self, frame: FrameNumber) -> bool {
         self.stretches.iter().any(|stretch| stretch.frames.contains(&frame.0))
     }
 

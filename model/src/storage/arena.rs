@@ -484,7 +484,7 @@ impl FrameLock<'_> {
         unsafe { &mut *data }
     }
 
-    /// Clears the frame.
+    /// Clears the frame. One that holds nothing but zeros looks to digests as if it had been left alone.
     pub(crate) fn clear(&mut self) {
         let marks = self.touched();
         if marks & touch::NOT_ZERO != 0 {
