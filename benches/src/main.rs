@@ -5,8 +5,11 @@ use uvsim_benches::limits::aes_is_accelerated;
 use uvsim_benches::sections::{Plan, access, arrival, calls, paging, tebibyte};
 use uvsim_benches::table::{HEAD, Row};
 
+/// Measures one section of the table.
+type Section = fn(&Plan) -> Vec<Row>;
+
 /// The sections by name.
-const SECTIONS: [(&str, fn(&Plan) -> Vec<Row>); 5] = [
+const SECTIONS: [(&str, Section); 5] = [
     ("paging", paging),
     ("arrival", arrival),
     ("access", access),

@@ -8,7 +8,6 @@
 //! PROPTEST_CASES=100000 PROPTEST_RNG_SEED=7 cargo test -p uvsim-model --release --test schedules
 //! ```
 
-#[allow(unreachable_pub, reason = "a test crate has no outside")]
 mod support;
 
 #[path = "schedules/calls.rs"]

@@ -156,6 +156,17 @@ impl Storage {
         Access { slot, place: self.chunk(frame), storage: self, frame }
     }
 
+    /// A hint that one byte of a frame, and its zone entry, will be wanted soon.
+    #[inline(always)]
+    pub(crate) fn fetch_byte_ahead(&self, frame: FrameNumber, offset: usize) {
+        if let Some((chunk, index)) = self.chunk(frame)
+            && let Some(word) = chunk.data[index].get(offset / 8)
+        {
+            fetch_ahead(&chunk.keepers[index]);
+            fetch_ahead(word);
+        }
+    }
+
     /// Has the processor fetch the state and the first bytes of a frame that is about to be locked.
     #[inline]
     pub(crate) fn fetch_ahead(&self, frame: FrameNumber) {

@@ -3,9 +3,10 @@
 use super::{End, Failure, Runner, Status, WorkloadEnd, outcome};
 use crate::kernel::{Observed, Stop};
 use crate::scenario::{Pattern, Workload};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 use uvsim_model::address::{GuestAddress, PAGE_SIZE};
-use uvsim_model::cpu::{GuestEvent, SieExit};
+use uvsim_model::cpu::{GuestCpu, GuestEvent, SieExit};
 use uvsim_model::seed::{Purpose, Seed, SeedStream};
 
 /// What a workload counts.
@@ -28,10 +29,12 @@ pub struct Counters {
 }
 
 const WORDS: usize = (PAGE_SIZE / 8) as usize;
-/// Most pages of a working set: the runner keeps a copy of each page that is touched.
-const LARGEST: u64 = 1 << 26;
+/// Most pages of a working set: the runner keeps a byte for each doubleword of them.
+const LARGEST: u64 = 1 << 24;
 /// Accesses between two looks at the clock.
 const STRIDE: u64 = 1 << 16;
+/// Accesses that are planned and prefetched before they are done.
+const AHEAD: usize = 16;
 /// Faults in a row without a single access in between.
 const PATIENCE: u32 = 16;
 
@@ -58,7 +61,6 @@ impl<'s> Runner<'s, '_, '_> {
     fn drive(&mut self, workload: &'s Workload, paging: &mut Paging) -> Result<(), End> {
         let guest = workload.guest.0;
         self.adopt(guest, workload, paging)?;
-        let mut next = paging.plan();
         let mut stuck = 0;
         while paging.counters.accesses < workload.accesses {
             let before = paging.counters.accesses;
@@ -70,6 +72,7 @@ impl<'s> Runner<'s, '_, '_> {
                             return Err(End::TimeOut);
                         }
                     }
+                    let next = paging.next(&mut cpu);
                     match paging.access(&mut cpu, &next) {
                         Ok(true) => {}
                         Ok(false) => {
@@ -86,7 +89,7 @@ impl<'s> Runner<'s, '_, '_> {
                     if paging.counters.accesses == workload.accesses {
                         return Ok(());
                     }
-                    next = paging.plan();
+                    paging.done();
                 },
                 Err(exit) => GuestEvent::Exit(exit),
             };
@@ -174,7 +177,7 @@ struct Access {
     slot: usize,
     page: u64,
     word: usize,
-    store: Option<u64>,
+    store: bool,
 }
 
 /// The guest's side of a workload, and the host's list of what is resident.
@@ -182,8 +185,10 @@ struct Paging {
     first: u64,
     counters: Counters,
     resident: Recency,
-    /// What the guest knows its pages to hold, by slot.
-    known: Vec<Option<Box<[u64; WORDS]>>>,
+    /// What the guest knows its pages to hold.
+    known: Known,
+    /// Accesses planned, the next one first.
+    planned: VecDeque<Access>,
     picker: Picker,
     stream: SeedStream,
     /// A store happens when 32 random bits are below this.
@@ -196,7 +201,8 @@ impl Paging {
             first: workload.first,
             counters: Counters::default(),
             resident: Recency::new(workload),
-            known: vec![None; workload.working_set as usize],
+            known: Known::new(workload.working_set as usize),
+            planned: VecDeque::with_capacity(AHEAD),
             picker: Picker::new(workload),
             stream,
             stores_below: (workload.writes * 4_294_967_296.0) as u64,
@@ -207,41 +213,101 @@ impl Paging {
         let random = self.stream.next_u64();
         let slot = self.picker.pick(&mut self.stream);
         let word = (random & 0x1ff) as usize;
-        let store = (random >> 32 < self.stores_below).then_some(random.rotate_left(17));
-        Access { slot, page: self.first + slot as u64, word, store }
+        Access { slot, page: self.first + slot as u64, word, store: random >> 32 < self.stores_below }
+    }
+
+    /// The next access. A few more are planned and prefetched, so that they do not wait for each other.
+    fn next(&mut self, cpu: &mut GuestCpu<'_, '_>) -> Access {
+        while self.planned.len() < AHEAD - 1 {
+            let access = self.plan();
+            cpu.prefetch(access.address());
+            self.known.prefetch(&access);
+            self.planned.push_back(access);
+        }
+        match self.planned.front() {
+            Some(&access) => access,
+            None => self.plan(),
+        }
+    }
+
+    fn done(&mut self) {
+        self.planned.pop_front();
     }
 
     /// Does one access and compares it; `false` if it did not give what the guest last stored.
-    fn access(&mut self, cpu: &mut uvsim_model::cpu::GuestCpu<'_, '_>, access: &Access) -> Result<bool, GuestEvent> {
-        let page = GuestAddress(access.page * PAGE_SIZE);
-        let known = match &mut self.known[access.slot] {
-            Some(known) => known,
-            unknown => {
-                let mut bytes = [0; PAGE_SIZE as usize];
-                cpu.load(page, &mut bytes)?;
-                unknown.insert(words(&bytes))
-            }
-        };
-        let at = GuestAddress(page.0 + access.word as u64 * 8);
-        let genuine = match access.store {
-            Some(value) => {
-                cpu.store(at, &value.to_be_bytes())?;
-                known[access.word] = value;
-                self.counters.writes += 1;
-                true
-            }
-            None => {
-                let mut bytes = [0; 8];
-                cpu.load(at, &mut bytes)?;
-                self.counters.reads += 1;
-                u64::from_be_bytes(bytes) == known[access.word]
-            }
+    fn access(&mut self, cpu: &mut GuestCpu<'_, '_>, access: &Access) -> Result<bool, GuestEvent> {
+        if !self.known.seen[access.slot] {
+            let mut bytes = [0; PAGE_SIZE as usize];
+            cpu.load(GuestAddress(access.page * PAGE_SIZE), &mut bytes)?;
+            self.known.see(access.slot, &bytes);
+        }
+        let genuine = if access.store {
+            let turn = self.known.turn(access) % u8::MAX + 1;
+            cpu.store(access.address(), &stamp(access.page, access.word, turn).to_be_bytes())?;
+            self.known.turns[access.slot * WORDS + access.word] = turn;
+            self.counters.writes += 1;
+            true
+        } else {
+            let mut bytes = [0; 8];
+            cpu.load(access.address(), &mut bytes)?;
+            self.counters.reads += 1;
+            u64::from_be_bytes(bytes) == self.known.word(access)
         };
         self.counters.accesses += 1;
         self.counters.mismatches += u64::from(!genuine);
         self.resident.touch(access.slot);
         Ok(genuine)
     }
+}
+
+impl Access {
+    fn address(&self) -> GuestAddress {
+        GuestAddress(self.page * PAGE_SIZE + self.word as u64 * 8)
+    }
+}
+
+/// What a guest knows its pages to hold.
+struct Known {
+    /// The turn of the last store to each word, page by page; 0 for none.
+    turns: Vec<u8>,
+    /// Pages that have been looked at.
+    seen: Vec<bool>,
+    /// What pages held at first that did not hold zeros.
+    first: BTreeMap<usize, Box<[u64; WORDS]>>,
+}
+
+impl Known {
+    fn new(pages: usize) -> Self {
+        Self { turns: vec![0; pages * WORDS], seen: vec![false; pages], first: BTreeMap::new() }
+    }
+
+    fn see(&mut self, slot: usize, bytes: &[u8; PAGE_SIZE as usize]) {
+        self.seen[slot] = true;
+        if bytes.iter().any(|&byte| byte != 0) {
+            self.first.insert(slot, words(bytes));
+        }
+    }
+
+    fn turn(&self, access: &Access) -> u8 {
+        self.turns[access.slot * WORDS + access.word]
+    }
+
+    /// Looks at what will be compared, so that it is near by then.
+    fn prefetch(&self, access: &Access) {
+        std::hint::black_box(self.turn(access));
+    }
+
+    fn word(&self, access: &Access) -> u64 {
+        match self.turn(access) {
+            0 => self.first.get(&access.slot).map_or(0, |first| first[access.word]),
+            turn => stamp(access.page, access.word, turn),
+        }
+    }
+}
+
+/// What a guest stores: where it stores it, and a number that changes with every store.
+fn stamp(page: u64, word: usize, turn: u8) -> u64 {
+    page << 17 | (word as u64) << 8 | u64::from(turn)
 }
 
 /// A page as big-endian doublewords.
