@@ -390,3 +390,29 @@ fn an_image_survives_neither_destruction_nor_reset() {
     assert_eq!(machine.frame_state(frame), FrameState::NonSecure);
     assert_eq!(host.page_bytes(frame), Ok(vec![0; 4096]));
 }
+
+#[test]
+fn d30_unpack_takes_a_frame_over_that_another_configuration_shares() {
+    for (misc, want) in [(true, DONE), (false, refused(0x104))] {
+        let machine = Machine::new(MachineConfig { feature_misc: Some(misc), ..config() }).unwrap();
+        let mut host = Host::ready(&machine);
+        let (owner, taker) = (host.start(1), host.create(1));
+        let (page, target) = (PageIndex(5), PageIndex(9));
+        let frame = host.resident(&owner, page);
+        host.guest_store(&owner, 0x5000, b"opened").unwrap();
+        assert_eq!(host.share(&owner, page).unwrap(), DONE);
+        assert_eq!(host.set_parameters(&taker, &image_header().bytes()), DONE);
+        host.map(&taker, target, frame);
+        let fields = [(0x18, 8, taker.handle), (0x20, 8, target.0 * 4096), (0x28, 8, 1), (0x30, 8, 0)];
+        assert_eq!(host.call(Command::UnpackImg, &fields), want, "misc {misc}");
+        let record = |guest: &Guest, page| machine.page(guest.handle, page).unwrap().record;
+        if misc {
+            assert_eq!(record(&owner, page), PageRecord::Shared(None));
+            assert_eq!(record(&taker, target), PageRecord::Resident(frame));
+        } else {
+            assert_eq!(record(&owner, page), PageRecord::Shared(Some(frame)));
+            assert_eq!(record(&taker, target), PageRecord::Absent);
+        }
+        machine.check_invariants().unwrap();
+    }
+}

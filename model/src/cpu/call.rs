@@ -4,6 +4,7 @@ use super::host::HostCpu;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
+use crate::storage::arena::RequestorNumber;
 use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
 
@@ -82,7 +83,9 @@ impl HostCpu<'_> {
     /// 0x0005; access to the whole block; handles; the command.
     ///
     /// # Errors
-    /// A program interruption: no command has run and storage is as it was.
+    /// A program interruption: no command has run and storage is as it was. One case is an exception: if
+    /// another CPU makes the block's own frame secure while the call runs, the call is done, but its answer
+    /// cannot be stored.
     pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, ProgramInterruption> {
         self.check_privilege()?;
         instruction.check_form()?;
@@ -91,10 +94,11 @@ impl HostCpu<'_> {
         let mut header = [0; HEADER_LENGTH];
         self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
         let header = BlockHeader::parse(header, order);
-        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
         let mut block = Block::new(header.length, order);
+        // Outputs go where the block was found: a command may secure the tables that led there.
+        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
@@ -183,6 +187,10 @@ impl HomeSpace for HostCpu<'_> {
 
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
         self.load(address, bytes).is_ok()
+    }
+
+    fn requestor(&self) -> RequestorNumber {
+        HostCpu::requestor(self)
     }
 
     fn prefix(&self) -> AbsoluteAddress {

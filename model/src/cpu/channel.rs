@@ -32,7 +32,8 @@ impl<'m> Channel<'m> {
     /// A device reads storage.
     ///
     /// # Errors
-    /// The first frame that refuses. Nothing has been read then.
+    /// The first frame that refuses. Nothing has been read then, unless a frame was secured by another CPU
+    /// during the transfer.
     pub fn read(&mut self, address: AbsoluteAddress, bytes: &mut [u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
@@ -50,7 +51,8 @@ impl<'m> Channel<'m> {
     /// A device writes storage.
     ///
     /// # Errors
-    /// The first frame that refuses. Nothing has been written then.
+    /// The first frame that refuses. Nothing has been written then, unless a frame was secured by another CPU
+    /// during the transfer: what went before stays, as on a real channel.
     pub fn write(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;

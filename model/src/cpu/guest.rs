@@ -338,7 +338,9 @@ impl<'m> GuestCpu<'_, 'm> {
             return Ok(Err(Stop::Refused(Refusal::new(0x101, "T63"))));
         }
         // The page must be accessible exactly as for a load (D32); its access ends before the state changes.
-        let number = self.locate(address, AccessKind::Fetch)?.0;
+        // The operand is guest absolute (D18), an access takes real addresses; prefixing is its own inverse.
+        let real = GuestAddress(dat::apply_prefix(address.0, self.prefix).0);
+        let number = self.locate(real, AccessKind::Fetch)?.0;
         let (storage, page) = (&machine.storage, address.page());
         if command == Command::SetSharedAccess {
             return Ok(machine.firmware.share(storage, &self.configuration, page, number));

@@ -411,7 +411,7 @@ impl<'m> HostCpu<'m> {
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         let storage = self.storage();
-        let found = match dat::walk(storage, asce, address) {
+        let found = match dat::walk(storage, self.requestor(), asce, address) {
             Ok(found) => found,
             Err(TranslationFault::SecureTable(table)) => {
                 return Err(self.secure_storage_access(table.0, AccessKind::Fetch, space));

@@ -122,29 +122,35 @@ impl Ultravisor {
             return refuse(0x103, "D51");
         }
         let page = PageIndex(address / PAGE_SIZE);
-        let target = match Self::locate(call.storage, configuration, page) {
+        let target = match Self::locate(call, configuration, page) {
             Err(Stop::Refused(refusal)) => return refuse(refusal.rc, "T74"),
             other => other?,
         };
         let mut row = configuration.rows.try_lock(page).ok_or(Stop::Busy)?;
         let mut frame = call.storage.try_lock(target).ok_or(Stop::Busy)?;
         let own = frame.state().registration() == Some((configuration.domain, page));
-        let taken = frame.state() != FrameState::NonSecure || call.block_lies_in(target);
         // A page that is there already is 0x105 even though its frame is taken, by itself (T75).
-        if taken && !own {
-            return refuse(0x104, "D51");
-        }
+        let previous = match self.check_frame(&frame, configuration) {
+            _ if own => return refuse(0x105, "T75"),
+            Ok(_) if call.block_lies_in(target) => return refuse(0x104, "D5"),
+            Err(Stop::Refused(refusal)) => return refuse(refusal.rc, "D51"),
+            other => other?,
+        };
         if row.record() != PageRecord::Absent {
             return refuse(0x105, "T75");
         }
         if self.settings.strict_tweaks && loading.last_tweak.is_some_and(|last| tweak <= last) {
             return refuse(0x106, "D50");
         }
-        loading.digests.add(frame.bytes(), address, tweak);
-        loading.last_tweak = Some(tweak);
-        row.set(PageRecord::Resident(target), false);
+        let ((), former) = self.with_previous_owner(previous, || {
+            loading.digests.add(frame.bytes(), address, tweak);
+            loading.last_tweak = Some(tweak);
+            row.set(PageRecord::Resident(target), false);
+            Ok(())
+        })?;
         configuration.frame_came();
         self.transition(frame, FrameState::Secure(configuration.domain, page), "T73");
+        self.retire(former);
         Ok("T73")
     }
 

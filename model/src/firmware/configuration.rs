@@ -214,7 +214,6 @@ impl Ultravisor {
             return refuse(0x10d, "D11");
         }
         let frame = sca.frame();
-        // Frames of the two areas are locked by now and read as secure, as they will be.
         if base.contains(frame) || variable.contains(frame) || call.storage.zone(frame).is_secure() {
             return refuse(0x10d, "D11");
         }

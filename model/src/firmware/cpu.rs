@@ -101,8 +101,8 @@ impl Ultravisor {
         let lock = self.lock_non_secure(call.storage, &area, Refusal::new(0x105, "C42"))?;
         let state_description = AbsoluteAddress(call.block.u64(0x38));
         let reachable = state_description.0.is_multiple_of(512) && call.storage.contains(state_description, 512);
-        // The frames of the area are locked by now and read as secure, as they will be.
-        if !reachable || call.storage.zone(state_description.frame()).is_secure() {
+        let frame = state_description.frame();
+        if !reachable || area.contains(frame) || call.storage.zone(frame).is_secure() {
             return refuse(0x107, "D12");
         }
         let cpu = self.objects.add_cpu(|handle| SecureCpu {

@@ -121,6 +121,11 @@ impl<'a> AreaLock<'a> {
         clear: bool,
         state: impl Fn(FrameNumber, u64) -> FrameState,
     ) {
+        for (frame, _) in self.area.frames() {
+            let lock = self.storage.resume(frame);
+            lock.close();
+            lock.suspend();
+        }
         self.storage.drain_all();
         for (frame, virtual_page) in self.area.frames() {
             let mut lock = self.storage.resume(frame);

@@ -35,7 +35,7 @@ use crate::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
 use crate::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
 use crate::event::{Event, Events};
 use crate::seed::Seed;
-use crate::storage::arena::FrameLock;
+use crate::storage::arena::{FrameLock, RequestorNumber};
 use crate::storage::{FrameState, Storage};
 use crate::uvc::{Block, Command, HandleKind, InstalledCalls, Refusal, Response};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +77,9 @@ pub(crate) trait HomeSpace {
 
     /// Reads an operand buffer as the issuer would. `false` if any byte is out of reach.
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool;
+
+    /// The issuer, for the accesses that the Ultravisor makes in its name.
+    fn requestor(&self) -> RequestorNumber;
 
     /// Prefix of the issuer.
     fn prefix(&self) -> AbsoluteAddress;
@@ -207,7 +210,7 @@ impl Ultravisor {
             Command::ConvFromSecStor => self.export(storage, handle(0x18)),
             Command::DestrSecStor => self.destroy_page(storage, handle(0x18)),
             Command::PinPageShared => self.pin(storage, handle(0x18)),
-            Command::UnpinPageShared => self.unpin(storage, &*self.configuration(handle(0x18))?, handle(0x20)),
+            Command::UnpinPageShared => self.unpin(call, &*self.configuration(handle(0x18))?, handle(0x20)),
             Command::SetUnsharedAll => self.unshare_all(storage, &*self.configuration(handle(0x18))?),
             Command::SetSecConfParams => {
                 let configuration = self.configuration(handle(0x18))?;

@@ -16,7 +16,7 @@ impl Ultravisor {
     pub(super) fn import(&self, call: &Call<'_>, configuration: &Configuration, address: u64) -> CallResult {
         let life = configuration.hold()?;
         let Some(page) = configuration.page(address) else { return refuse(0x103, "Q2") };
-        let target = Self::locate(call.storage, configuration, page)?;
+        let target = Self::locate(call, configuration, page)?;
         let mut row = configuration.rows.try_lock(page).ok_or(Stop::Busy)?;
         let mut frame = call.storage.try_lock(target).ok_or(Stop::Busy)?;
         if frame.state().registration() == Some((configuration.domain, page)) {
@@ -25,46 +25,57 @@ impl Ultravisor {
         if call.block_lies_in(target) {
             return refuse(0x104, "D5");
         }
-        let taken_over = self.check_frame(&frame, configuration)?;
+        let previous = self.check_frame(&frame, configuration)?;
         if row.record().frame().is_some() {
             return refuse(0x105, "T32");
         }
-        let Some((other, other_page)) = taken_over else {
-            let (state, rule) = self.fill(&mut frame, &mut row, &life, configuration, page)?;
-            configuration.frame_came();
-            self.transition(frame, state, rule);
-            return Ok(rule);
-        };
-        // The frame is shared by another configuration. Its owner's row changes together with ours (D30).
+        let ((state, rule), former) =
+            self.with_previous_owner(previous, || self.fill(&mut frame, &mut row, &life, configuration, page))?;
+        let rule = if former.is_some() { "T35" } else { rule };
+        configuration.frame_came();
+        self.transition(frame, state, rule);
+        self.retire(former);
+        Ok(rule)
+    }
+
+    /// Runs the last step of a call that puts a page into a frame. If another configuration shares the frame,
+    /// its row changes together with the success of that step, or not at all (D30). What comes back is to be
+    /// retired once the frame has its new state.
+    pub(super) fn with_previous_owner<T>(
+        &self,
+        previous: Option<(Arc<Configuration>, PageIndex)>,
+        step: impl FnOnce() -> Result<T, Stop>,
+    ) -> Result<(T, Option<Arc<Configuration>>), Stop> {
+        let Some((owner, page)) = previous else { return Ok((step()?, None)) };
         // If it is ending right now, that is a conflict, not a bad handle of ours.
-        let other_life = if other.is_gone() { None } else { Some(other.hold().map_err(|_| Stop::Busy)?) };
-        let mut other_row = match &other_life {
-            Some(_) => Some(other.rows.try_lock(other_page).ok_or(Stop::Busy)?),
+        let life = if owner.is_gone() { None } else { Some(owner.hold().map_err(|_| Stop::Busy)?) };
+        let mut row = match &life {
+            Some(_) => Some(owner.rows.try_lock(page).ok_or(Stop::Busy)?),
             None => None,
         };
-        let (state, _) = self.fill(&mut frame, &mut row, &life, configuration, page)?;
-        if let Some(other_row) = &mut other_row {
-            other_row.set(PageRecord::Shared(None), false);
+        let done = step()?;
+        if let Some(row) = &mut row {
+            row.set(PageRecord::Shared(None), false);
         }
-        other.frame_went();
-        configuration.frame_came();
-        self.transition(frame, state, "T35");
-        drop(other_row);
-        drop(other_life);
-        self.objects.retire(&other);
-        Ok("T35")
+        owner.frame_went();
+        drop(row);
+        drop(life);
+        Ok((done, Some(owner)))
+    }
+
+    /// Gives the domain of a former owner free if it is dead and this was its last frame.
+    pub(super) fn retire(&self, former: Option<Arc<Configuration>>) {
+        if let Some(former) = former {
+            self.objects.retire(&former);
+        }
     }
 
     /// Where the host has mapped a page: always a fresh walk (D57); any trouble is 0x10a (D59).
-    pub(super) fn locate(
-        storage: &Storage,
-        configuration: &Configuration,
-        page: PageIndex,
-    ) -> Result<FrameNumber, Stop> {
+    pub(super) fn locate(call: &Call<'_>, configuration: &Configuration, page: PageIndex) -> Result<FrameNumber, Stop> {
         let unmapped = Stop::Refused(Refusal::new(0x10a, "T23"));
-        let found =
-            dat::walk(storage, configuration.asce, configuration.virtual_address(page)).map_err(|_| unmapped)?;
-        if found.protected || !storage.contains(AbsoluteAddress(found.address), PAGE_SIZE) {
+        let (requestor, at) = (call.home.requestor(), configuration.virtual_address(page));
+        let found = dat::walk(call.storage, requestor, configuration.asce, at).map_err(|_| unmapped)?;
+        if found.protected || !call.storage.contains(AbsoluteAddress(found.address), PAGE_SIZE) {
             return Err(unmapped);
         }
         Ok(AbsoluteAddress(found.address).frame())
@@ -72,7 +83,7 @@ impl Ultravisor {
 
     /// Whether a page may move into a frame: 0x104 unless it is non-secure, or shared by another
     /// configuration where feature "misc" lets the import take it over.
-    fn check_frame(
+    pub(super) fn check_frame(
         &self,
         frame: &FrameLock<'_>,
         configuration: &Configuration,
@@ -248,7 +259,10 @@ impl Ultravisor {
         rule: &'static str,
     ) -> CallResult {
         let mut frame = storage.try_lock(number).ok_or(Stop::Busy)?;
-        if frame.state() != seen {
+        // Another call may have taken the frame back already, and the number of the dead configuration
+        // may have gone to a new one, which has the same page in the same frame.
+        let same = self.objects.domain(owner.domain).is_some_and(|found| found.handle == owner.handle);
+        if frame.state() != seen || !same {
             return Err(Stop::Busy);
         }
         if seen.is_secure() || rule == "T52" {

@@ -1,6 +1,6 @@
 //! Sharing: the guest opens and closes pages, the host pins what it works on.
 
-use super::{CallResult, Configuration, PageRecord, Stop, Ultravisor, refuse};
+use super::{Call, CallResult, Configuration, PageRecord, Stop, Ultravisor, refuse};
 use crate::address::{FrameNumber, PageIndex};
 use crate::storage::{FrameState, Storage};
 
@@ -80,10 +80,10 @@ impl Ultravisor {
 
     /// UNPIN_PAGE_SHARED: 0x103 range, 0x10a mapping, busy, 0x105 pinned in another frame than the mapped
     /// one; success if there is nothing to undo (D9).
-    pub(super) fn unpin(&self, storage: &Storage, configuration: &Configuration, address: u64) -> CallResult {
+    pub(super) fn unpin(&self, call: &Call<'_>, configuration: &Configuration, address: u64) -> CallResult {
         let _life = configuration.hold()?;
         let Some(page) = configuration.page(address) else { return refuse(0x103, "D9") };
-        let target = match Self::locate(storage, configuration, page) {
+        let target = match Self::locate(call, configuration, page) {
             Err(Stop::Refused(refusal)) => return refuse(refusal.rc, "T68"),
             other => other?,
         };
@@ -92,7 +92,7 @@ impl Ultravisor {
         if number != target {
             return refuse(0x105, "D9");
         }
-        let frame = storage.try_lock(number).ok_or(Stop::Busy)?;
+        let frame = call.storage.try_lock(number).ok_or(Stop::Busy)?;
         row.set(PageRecord::Shared(Some(number)), false);
         self.transition(frame, FrameState::Shared(configuration.domain, page), "T66");
         Ok("T66")

@@ -136,7 +136,7 @@ impl Storage {
         Access { slot, storage: self, frame }
     }
 
-    /// Takes the lock of a frame, which shuts out everybody. `None` when it is taken, or outside storage.
+    /// Takes the lock of a frame, which shuts out other calls. `None` when it is taken, or outside storage.
     pub(crate) fn try_lock(&self, frame: FrameNumber) -> Option<FrameLock<'_>> {
         let (chunk, index) = self.chunk_or_make(frame)?;
         let before = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
@@ -150,12 +150,12 @@ impl Storage {
     }
 
     /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
-    /// the lock of this frame and has called [`Storage::drain_all`] if it changes the frame.
+    /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
         let locked = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
         assert!(locked.is_locked(), "{frame:?} is not locked");
-        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: true }
+        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: locked.is_closed() }
     }
 
     /// Waits until every access that has begun by now is over.
@@ -193,6 +193,7 @@ impl Storage {
     }
 
     /// Copies `bytes` in, without any check of access.
+    #[cfg(test)]
     pub(crate) fn store(&self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), OutsideStorage> {
         if !self.contains(address, bytes.len() as u64) {
             return Err(OutsideStorage);
@@ -217,6 +218,7 @@ impl Storage {
     }
 
     /// A doubleword in the machine's byte order, without any check of access.
+    #[cfg(test)]
     pub(crate) fn load_u64(&self, address: AbsoluteAddress) -> Result<u64, OutsideStorage> {
         let mut bytes = [0; 8];
         self.load(address, &mut bytes)?;
@@ -339,7 +341,8 @@ impl Drop for Access<'_> {
     }
 }
 
-/// The lock of one frame: state \[T\]. Dropped without [`FrameLock::commit`], it leaves the frame as it was.
+/// The lock of one frame. Closed to everybody, state \[T\], from the moment its holder turns to the bytes
+/// or their marks. Dropped without [`FrameLock::commit`], it leaves the frame as it was.
 pub(crate) struct FrameLock<'a> {
     storage: &'a Storage,
     chunk: &'a Chunk,
@@ -360,8 +363,10 @@ impl FrameLock<'_> {
         self.before.state()
     }
 
-    /// Touch marks of the frame.
-    pub(crate) fn touched(&self) -> u8 {
+    /// Touch marks of the frame. A store that began before the lock leaves its mark until it is over, so
+    /// they count only once it is.
+    pub(crate) fn touched(&mut self) -> u8 {
+        self.quiesce();
         self.chunk.touched[self.index].load(Ordering::Relaxed)
     }
 
@@ -374,13 +379,18 @@ impl FrameLock<'_> {
         }
     }
 
-    /// Waits for the accesses that began before the lock was taken. The two calls that read bytes do
-    /// it themselves; a change that reads none must do it before [`FrameLock::commit`].
+    /// Closes the frame and waits for the accesses that began before. Whatever turns to the bytes does it.
     pub(crate) fn quiesce(&mut self) {
         if !self.quiet {
+            self.close();
             self.storage.drain(self.frame);
             self.quiet = true;
         }
+    }
+
+    /// Shuts everybody out, but does not wait for those who are in.
+    pub(crate) fn close(&self) {
+        self.chunk.zone[self.index].store(self.before.closed().bits(), Ordering::SeqCst);
     }
 
     /// The bytes of the frame, for reading.
@@ -394,8 +404,8 @@ impl FrameLock<'_> {
         let data = self.chunk.data[self.index].as_ptr().cast_mut().cast::<PageBytes>();
         // SAFETY: the page is 4096 initialised bytes inside a chunk that lives as long as the storage,
         // and AtomicU64 permits mutation through a shared reference. Nobody else touches them while the
-        // lock is held: every access checks the zone entry after it announced itself, finds it locked
-        // and stops; those that found it unlocked are over, `quiesce` waited for them. `&mut self` keeps
+        // lock is held: every access checks the zone entry after it announced itself, finds it closed
+        // and stops; those that found it open are over, `quiesce` waited for them. `&mut self` keeps
         // a second view from being made through this lock, and there is only one lock.
         unsafe { &mut *data }
     }
@@ -417,11 +427,16 @@ impl FrameLock<'_> {
         core::mem::forget(self);
     }
 
-    /// Gives the frame a new state, voids translations to it if the entry changed, and unlocks it.
+    /// Gives the frame a new state, voids translations to it if the entry changed, waits for accesses that
+    /// began under the old state, and unlocks it. A frame that is not closed changes from one state to the
+    /// other without being neither: who has access before and after keeps it in between.
     pub(crate) fn commit(mut self, state: FrameState) {
         let after = ZoneEntry::new(state);
         if after != self.before {
-            self.quiesce();
+            if !self.quiet {
+                self.chunk.zone[self.index].store(after.locked().bits(), Ordering::SeqCst);
+                self.storage.drain(self.frame);
+            }
             if self.chunk.generation[self.index].fetch_add(1, Ordering::AcqRel) == u32::MAX {
                 self.storage.epoch.fetch_add(1, Ordering::AcqRel);
             }
@@ -595,8 +610,10 @@ mod tests {
     fn a_lock_shuts_out_and_a_dropped_lock_changes_nothing() {
         let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
         let frame = FrameNumber(9);
-        let lock = storage.try_lock(frame).unwrap();
+        let mut lock = storage.try_lock(frame).unwrap();
         assert!(storage.try_lock(frame).is_none());
+        assert!(!storage.zone(frame).is_secure());
+        lock.quiesce();
         assert!(storage.zone(frame).is_secure());
         drop(lock);
         assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
@@ -610,6 +627,58 @@ mod tests {
         let mut byte = [0];
         storage.load(AbsoluteAddress(9 * 4096 + 17), &mut byte).unwrap();
         assert_eq!(byte, [3]);
+    }
+
+    #[test]
+    fn marks_and_bytes_are_judged_after_the_stores_in_flight() {
+        type Judge = fn(&mut FrameLock<'_>);
+        let judges: [Judge; 3] = [
+            |lock| assert_eq!(lock.touched(), touch::ALL),
+            |lock| assert_eq!(lock.bytes()[0], 1),
+            |lock| {
+                lock.clear();
+                assert_eq!(lock.bytes()[0], 0);
+            },
+        ];
+        for judge in judges {
+            let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
+            storage.set_concurrent(true);
+            let frame = FrameNumber(4);
+            std::thread::scope(|scope| {
+                let access = storage.begin(RequestorNumber(0), frame);
+                let holder = scope.spawn(|| judge(&mut storage.try_lock(frame).unwrap()));
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                access.store(0, &[1]);
+                drop(access);
+                holder.join().unwrap();
+            });
+            assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
+        }
+    }
+
+    #[test]
+    fn an_open_change_leaves_no_gap_and_waits_all_the_same() {
+        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
+        storage.set_concurrent(true);
+        let frame = FrameNumber(4);
+        let shared = FrameState::Shared(Domain(1), PageIndex(2));
+        storage.try_lock(frame).unwrap().commit(shared);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let access = storage.begin(RequestorNumber(0), frame);
+            let changer = scope.spawn(|| {
+                storage.try_lock(frame).unwrap().commit(FrameState::Pinned(Domain(1), PageIndex(2)));
+                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
+            });
+            for _ in 0..20 {
+                assert!(!storage.zone(frame).is_secure());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            over.store(true, Ordering::SeqCst);
+            drop(access);
+            changer.join().unwrap();
+        });
+        assert_eq!(storage.zone(frame), ZoneEntry::new(FrameState::Pinned(Domain(1), PageIndex(2))));
     }
 
     #[test]

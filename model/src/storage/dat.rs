@@ -3,7 +3,7 @@
 //! Table origins are absolute (D60). A fetch of a table entry is a non-secure access: a table in a
 //! secure frame ends the walk with a secure-storage access.
 
-use super::arena::Storage;
+use super::arena::{RequestorNumber, Storage};
 use super::interruption::ProgramCode;
 use crate::address::{AbsoluteAddress, VirtualAddress};
 use core::fmt;
@@ -150,7 +150,12 @@ impl Level {
 /// # Errors
 /// The exception of the level at which the walk ends, in the order in which the machine meets them;
 /// protection is not an error here, since it depends on the access.
-pub(crate) fn walk(storage: &Storage, asce: Asce, address: VirtualAddress) -> Result<Translation, TranslationFault> {
+pub(crate) fn walk(
+    storage: &Storage,
+    requestor: RequestorNumber,
+    asce: Asce,
+    address: VirtualAddress,
+) -> Result<Translation, TranslationFault> {
     if asce.is_real_space() {
         return Ok(Translation { address: address.0, leaf: AbsoluteAddress(u64::MAX), protected: false, large: false });
     }
@@ -165,7 +170,7 @@ pub(crate) fn walk(storage: &Storage, asce: Asce, address: VirtualAddress) -> Re
     let mut protected = false;
     loop {
         let at = AbsoluteAddress(origin.wrapping_add(level.index(address) * 8));
-        let entry = fetch(storage, at)?;
+        let entry = fetch(storage, requestor, at)?;
         if level == Level::Page {
             return page_entry(entry, at, protected, address);
         }
@@ -215,14 +220,18 @@ fn page_entry(
     })
 }
 
-fn fetch(storage: &Storage, at: AbsoluteAddress) -> Result<u64, TranslationFault> {
+/// Announced like every access, so that a frame that becomes secure in the meantime gives nothing away.
+fn fetch(storage: &Storage, requestor: RequestorNumber, at: AbsoluteAddress) -> Result<u64, TranslationFault> {
     if !storage.contains(at, 8) {
         return Err(TranslationFault::Exception(ProgramCode::Addressing));
     }
-    if storage.zone(at.frame()).is_secure() {
+    let access = storage.begin(requestor, at.frame());
+    if access.zone().is_secure() {
         return Err(TranslationFault::SecureTable(at));
     }
-    storage.load_u64(at).map_err(|_| TranslationFault::Exception(ProgramCode::Addressing))
+    let mut bytes = [0; 8];
+    access.load(at.offset(), &mut bytes);
+    Ok(storage.order().u64(bytes))
 }
 
 fn exception<T>(code: ProgramCode) -> Result<T, TranslationFault> {
@@ -246,6 +255,7 @@ mod tests {
     use crate::config::ByteOrder;
 
     const TOP: u64 = 0x1_0000;
+    const CPU: RequestorNumber = RequestorNumber(0);
 
     /// Tables for one address at all five levels, each full length.
     fn tables() -> Storage {
@@ -266,7 +276,7 @@ mod tests {
     ];
 
     fn fault(storage: &Storage, asce: u64, address: u64) -> ProgramCode {
-        match walk(storage, Asce(asce), VirtualAddress(address)) {
+        match walk(storage, CPU, Asce(asce), VirtualAddress(address)) {
             Err(TranslationFault::Exception(code)) => code,
             other => panic!("{other:?}"),
         }
@@ -276,7 +286,7 @@ mod tests {
     fn every_depth_translates() {
         let storage = tables();
         for (asce, address) in SPACES {
-            let found = walk(&storage, Asce(asce), VirtualAddress(address | 0x123)).unwrap();
+            let found = walk(&storage, CPU, Asce(asce), VirtualAddress(address | 0x123)).unwrap();
             assert_eq!(found.address, 0x10_0123);
             assert_eq!(found.leaf, AbsoluteAddress(0x5_0828));
             assert!(!found.protected && !found.large);
@@ -301,7 +311,7 @@ mod tests {
             assert_eq!(fault(&storage, asce, address), code);
             storage.store_u64(at, entry).unwrap();
         }
-        assert!(walk(&storage, Asce(asce), VirtualAddress(address)).is_ok());
+        assert!(walk(&storage, CPU, Asce(asce), VirtualAddress(address)).is_ok());
     }
 
     #[test]
@@ -335,7 +345,7 @@ mod tests {
         storage.store_u64(AbsoluteAddress(0x5_0828), 0x10_0000).unwrap();
         for (at, entry) in [(0x4_0020, 0x5_0800u64), (0x3_0018, 0x4_0000 | 0x4 | 3)] {
             storage.store_u64(AbsoluteAddress(at), entry | 0x10).unwrap();
-            assert!(walk(&storage, Asce(asce), VirtualAddress(address)).is_ok());
+            assert!(walk(&storage, CPU, Asce(asce), VirtualAddress(address)).is_ok());
             assert_eq!(fault(&storage, asce | 0x100, address), TranslationSpecification, "common in private");
             storage.store_u64(AbsoluteAddress(at), entry).unwrap();
         }
@@ -346,10 +356,10 @@ mod tests {
         let storage = tables();
         let (asce, address) = SPACES[2];
         storage.store_u64(AbsoluteAddress(0x4_0020), 0x20_0000 | 0x400 | 0x200).unwrap();
-        let found = walk(&storage, Asce(asce), VirtualAddress(address | 0xabc)).unwrap();
+        let found = walk(&storage, CPU, Asce(asce), VirtualAddress(address | 0xabc)).unwrap();
         assert_eq!((found.address, found.large, found.protected), (0x20_0000 | 5 << 12 | 0xabc, true, true));
         storage.store_u64(AbsoluteAddress(0x3_0018), 0x8000_0000 | 0x4 | 0x400).unwrap();
-        let found = walk(&storage, Asce(asce), VirtualAddress(address | 0xabc)).unwrap();
+        let found = walk(&storage, CPU, Asce(asce), VirtualAddress(address | 0xabc)).unwrap();
         assert_eq!((found.address, found.large), (0x8000_0000 | 4 << 20 | 5 << 12 | 0xabc, true));
     }
 
@@ -359,7 +369,7 @@ mod tests {
             let storage = tables();
             let entry = storage.load_u64(AbsoluteAddress(at)).unwrap();
             storage.store_u64(AbsoluteAddress(at), entry | 0x200).unwrap();
-            let found = walk(&storage, Asce(SPACES[0].0), VirtualAddress(SPACES[0].1)).unwrap();
+            let found = walk(&storage, CPU, Asce(SPACES[0].0), VirtualAddress(SPACES[0].1)).unwrap();
             assert!(found.protected, "{at:#x}");
         }
     }
@@ -370,7 +380,7 @@ mod tests {
         assert_eq!(fault(&storage, 0x40_0000 | 3, 0), ProgramCode::Addressing);
         let lock = storage.try_lock(AbsoluteAddress(0x5_0000).frame()).unwrap();
         lock.commit(crate::storage::FrameState::Donated(crate::storage::Donation::Base));
-        let found = walk(&storage, Asce(SPACES[3].0), VirtualAddress(SPACES[3].1));
+        let found = walk(&storage, CPU, Asce(SPACES[3].0), VirtualAddress(SPACES[3].1));
         assert_eq!(found, Err(TranslationFault::SecureTable(AbsoluteAddress(0x5_0828))));
     }
 

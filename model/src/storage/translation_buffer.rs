@@ -112,7 +112,7 @@ impl TranslationBuffer {
             Purge::All => self.entries.fill(EMPTY),
             Purge::Space(asce) => self.remove(|entry| entry.asce == asce.0),
             Purge::Leaf(leaf) => {
-                let index = (leaf.0 / 8 & 0xff) as usize;
+                let index = ((leaf.0 / 8) & 0xff) as usize;
                 for way in 0..WAYS {
                     let entry = &mut self.entries[way << 8 | index];
                     if entry.leaf == leaf.0 {

@@ -70,11 +70,14 @@ impl FrameState {
     }
 }
 
-/// A zone entry as it is stored: a [`FrameState`] and the lock of a running call.
+/// A zone entry as it is stored: a [`FrameState`] and two marks of a running call. The lock keeps other
+/// calls away and nobody else: a host goes on with a shared frame while the guest asks for it back (T6).
+/// Only a call that needs the bytes to itself closes the frame as well.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ZoneEntry(u64);
 
-const KIND_MASK: u64 = 0xf;
+const KIND_MASK: u64 = 0x7;
+const CLOSED: u64 = 0x08;
 const LOCK: u64 = 0x10;
 const DOMAIN_SHIFT: u32 = 5;
 const DOMAIN_MASK: u64 = Domain::MAX as u64;
@@ -132,22 +135,32 @@ impl ZoneEntry {
         }
     }
 
-    /// \[T\] A call holds the frame; nobody else has access.
+    /// A call holds the frame; no other call may.
     #[must_use]
     pub const fn is_locked(self) -> bool {
         self.0 & LOCK != 0
     }
 
-    /// The secure bit as an access sees it: on while a call holds the frame.
+    /// \[T\] The call that holds the frame works on its bytes; nobody else has access.
+    #[must_use]
+    pub const fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    /// The secure bit as an access sees it: on while the frame is closed.
     #[must_use]
     #[inline(always)]
     pub const fn is_secure(self) -> bool {
         let kind = self.0 & KIND_MASK;
-        self.is_locked() || (kind >= BASE && kind <= SECURE)
+        self.is_closed() || (kind >= BASE && kind <= SECURE)
     }
 
     pub(super) const fn locked(self) -> Self {
         Self(self.0 | LOCK)
+    }
+
+    pub(super) const fn closed(self) -> Self {
+        Self(self.0 | LOCK | CLOSED)
     }
 
     /// The entry as a number, for digests.
@@ -156,7 +169,7 @@ impl ZoneEntry {
     }
 
     pub(super) const fn unlocked(self) -> Self {
-        Self(self.0 & !LOCK)
+        Self(self.0 & !(LOCK | CLOSED))
     }
 
     pub(super) const fn from_bits(bits: u64) -> Self {
@@ -220,11 +233,12 @@ pub fn check(tag: Tag, entry: ZoneEntry) -> Verdict {
 fn check_guest(domain: Domain, page: PageIndex, entry: ZoneEntry) -> Verdict {
     // The three states that admit the owner differ only in the kind, so one comparison decides.
     let kind = entry.0 & KIND_MASK;
-    let registered = ZoneEntry(entry.0 & !KIND_MASK | SECURE) == ZoneEntry::new(FrameState::Secure(domain, page));
+    let registered =
+        ZoneEntry(entry.0 & !(KIND_MASK | LOCK) | SECURE) == ZoneEntry::new(FrameState::Secure(domain, page));
     if kind >= SECURE && registered {
         return Verdict::Allow;
     }
-    if entry.is_locked() {
+    if entry.is_closed() {
         return Verdict::NonSecureStorageAccess;
     }
     match entry.state() {
@@ -250,7 +264,7 @@ mod tests {
             ZoneEntry::new(FrameState::Shared(D, P)),
             ZoneEntry::new(FrameState::Secure(D, P)),
             ZoneEntry::new(FrameState::Donated(Donation::Base)),
-            ZoneEntry::new(FrameState::Secure(D, P)).locked(),
+            ZoneEntry::new(FrameState::Secure(D, P)).closed(),
         ]
     }
 
@@ -313,7 +327,21 @@ mod tests {
             let entry = ZoneEntry::new(state);
             prop_assert_eq!(entry.state(), state);
             prop_assert_eq!(entry.is_secure(), state.is_secure());
-            prop_assert!(entry.locked().is_secure() && entry.locked().state() == state);
+            prop_assert!(entry.closed().is_secure() && entry.closed().state() == state);
+            prop_assert_eq!((entry.locked().is_secure(), entry.locked().state()), (state.is_secure(), state));
+            prop_assert!(entry.closed().is_locked() && entry.closed().unlocked() == entry);
+        }
+
+        #[test]
+        fn a_lock_alone_changes_no_verdict(a in states(), domain in 0..3u32, page in 0..3u64) {
+            for tag in [Tag::NonSecure, Tag::Guest(Domain(domain), PageIndex(page))] {
+                prop_assert_eq!(check(tag, ZoneEntry::new(a).locked()), check(tag, ZoneEntry::new(a)));
+            }
+            if let Some((domain, page)) = a.registration() {
+                prop_assert_eq!(check(Tag::Guest(domain, page), ZoneEntry::new(a).locked()), Allow);
+                let closed = ZoneEntry::new(a).closed();
+                prop_assert_eq!(check(Tag::Guest(domain, page), closed), NonSecureStorageAccess);
+            }
         }
 
         #[test]

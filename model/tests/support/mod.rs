@@ -222,6 +222,16 @@ impl<'m> Host<'m> {
     }
 
     pub fn boot(&mut self, guest: &Guest) {
+        self.verify(guest);
+        for page in 0..2 {
+            let frame = self.frame();
+            self.map(guest, PageIndex(page), frame);
+            assert_eq!(self.import(guest, PageIndex(page)), DONE);
+        }
+    }
+
+    /// Loads and verifies an empty image and lets CPU 0 operate. No page is imported.
+    pub fn verify(&mut self, guest: &Guest) {
         let header = self.allocate(0x1000);
         let empty = uvsim_model::crypto::ImageDigests::default().finish();
         let mut bytes = Vec::from(*b"UVSIMPLN");
@@ -234,11 +244,6 @@ impl<'m> Host<'m> {
         assert_eq!(self.call(Command::SetSecConfParams, &fields), DONE);
         assert_eq!(self.call(Command::VerifyImg, &[(0x18, 8, guest.handle)]), DONE);
         assert_eq!(self.set_state(guest, 5), DONE);
-        for page in 0..2 {
-            let frame = self.frame();
-            self.map(guest, PageIndex(page), frame);
-            assert_eq!(self.import(guest, PageIndex(page)), DONE);
-        }
     }
 
     pub fn set_state(&mut self, guest: &Guest, state: u64) -> Answer {
