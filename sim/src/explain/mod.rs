@@ -20,6 +20,7 @@ mod rules_invariants;
 mod rules_transitions;
 
 pub use entry::{Block, Entry, Heading, Kind, Section};
+pub(crate) use layout::wrap;
 pub use layout::{lines, render};
 pub use query::{Unknown, lookup};
 

@@ -244,8 +244,8 @@ impl<'s> Runner<'s, '_, '_> {
         Ok(Observed::OK)
     }
 
-    /// The guest reads a stretch back page by page. With a limit, the host pages out what was read first as
-    /// soon as more than `frames` pages of the stretch are resident.
+    /// The guest reads a stretch back page by page. With a limit, the host keeps at most `frames` pages of the
+    /// stretch: it pages out what has been there longest.
     fn verify(
         &mut self,
         statement: &Statement,
@@ -257,6 +257,9 @@ impl<'s> Runner<'s, '_, '_> {
         let last = GuestAddress(address.0 + data.len() as u64 - 1).page();
         let mut resident: VecDeque<u64> =
             (address.page().0..=last.0).filter(|&page| self.kernel.mapped(guest.0, page).is_some()).collect();
+        if let Some(frames) = frames {
+            self.keep(guest.0, &mut resident, frames).map_err(|end| (None, end))?;
+        }
         let mut at = address;
         let mut rest = data;
         while !rest.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::execute::observed;
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
+use crate::explain::wrap;
 use crate::kernel::Transition;
 use crate::scenario::{Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,7 +10,6 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
 use std::io::Write;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
-use uvsim_model::storage::{Donation, FrameState};
 
 /// Writes to `out`; colours are the stream's business to strip.
 pub struct Human<W: Write> {
@@ -78,7 +78,11 @@ impl<W: Write> Report for Human<W> {
         self.files += 1;
         self.line(&scenario.name.style(TITLE).to_string());
         if let Some(about) = &scenario.about {
-            self.line(&format!("  {about}"));
+            wrap(about, self.width.saturating_sub(2)).iter().for_each(|line| self.line(&format!("  {line}")));
+        }
+        if let Some(source) = &scenario.source {
+            let lines = wrap(&format!("source: {source}"), self.width.saturating_sub(2));
+            lines.iter().for_each(|line| self.line(&format!("  {}", line.style(DIM))));
         }
         self.line(&format!("  {}", described(config).style(DIM)));
     }
@@ -115,12 +119,11 @@ impl<W: Write> Report for Human<W> {
         if end.got.outcome != crate::scenario::Outcome::Ok || !end.passed {
             notes.push(observed(&end.got));
         }
-        let moved = moves(&end.transitions, end.more);
         let told = end.transitions.iter().any(|transition| transition.rule == end.got.rule);
         if !end.got.rule.is_empty() && !told {
             notes.push(end.got.rule.to_owned());
         }
-        notes.extend(moved);
+        notes.extend(moves(&end.transitions));
         let mut text = format!("{}{mark} {}", self.indent(), end.statement.text);
         if !notes.is_empty() {
             text.push_str(&format!("  {}", notes.join(" · ").style(DIM)));
@@ -271,34 +274,12 @@ fn size(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} B"), |(name, shift)| format!("{} {name}", bytes >> shift))
 }
 
-/// State changes in the letters of the transition table, equal ones counted.
-fn moves(transitions: &[Transition], more: u64) -> Vec<String> {
-    let mut moves: Vec<(String, u64)> = Vec::new();
-    for transition in transitions {
-        let text = format!("{}→{} {}", letter(transition.from), letter(transition.to), transition.rule);
-        match moves.last_mut() {
-            Some((last, count)) if *last == text => *count += 1,
-            _ => moves.push((text, 1)),
-        }
-    }
-    let mut texts: Vec<String> =
-        moves.into_iter().map(|(text, count)| if count == 1 { text } else { format!("{count} × {text}") }).collect();
-    if more > 0 {
-        texts.push(format!("and {more} more"));
-    }
-    texts
-}
-
-const fn letter(state: FrameState) -> &'static str {
-    match state {
-        FrameState::NonSecure => "N",
-        FrameState::Donated(Donation::Base) => "B",
-        FrameState::Donated(Donation::ConfigurationBase(_) | Donation::ConfigurationVariable(..)) => "C",
-        FrameState::Donated(Donation::Cpu(_)) => "V",
-        FrameState::Secure(..) => "S",
-        FrameState::Shared(..) => "H",
-        FrameState::Pinned(..) => "P",
-    }
+/// State changes in the letters of the transition table.
+fn moves(transitions: &[Transition]) -> impl Iterator<Item = String> + '_ {
+    transitions.iter().map(|&Transition { from, to, rule, count }| match count {
+        1 => format!("{from}→{to} {rule}"),
+        _ => format!("{count} × {from}→{to} {rule}"),
+    })
 }
 
 impl<W: Write> std::fmt::Debug for Human<W> {
