@@ -57,7 +57,7 @@ impl Observer for Trail {
         match *event {
             Event::Call { rule, .. } => noted.rule = rule,
             Event::Transition { from, to, rule, .. } => {
-                noted.add(Transition { from: letter(from), to: letter(to), rule, count: 1 });
+                noted.add(Transition { from: before(from, rule), to: letter(to), rule, count: 1 });
             }
             _ => {}
         }
@@ -86,6 +86,15 @@ impl Noted {
     }
 }
 
+/// The letter of a state before a change. The zone entry of an orphan looks like that of any secure frame; the
+/// two rows that clear orphans tell them apart.
+fn before(from: FrameState, rule: &str) -> &'static str {
+    match (from, rule) {
+        (FrameState::Secure(..), "T48" | "T52") => "O",
+        _ => letter(from),
+    }
+}
+
 const fn letter(state: FrameState) -> &'static str {
     match state {
         FrameState::NonSecure => "N",
@@ -101,9 +110,17 @@ const fn letter(state: FrameState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uvsim_model::address::PageIndex;
+    use uvsim_model::storage::Domain;
 
     const OUT: Transition = Transition { from: "S", to: "N", rule: "T44", count: 1 };
     const IN: Transition = Transition { from: "N", to: "S", rule: "T25", count: 1 };
+
+    #[test]
+    fn an_orphan_is_known_by_the_row_that_clears_it() {
+        let secure = FrameState::Secure(Domain(3), PageIndex(4));
+        assert_eq!((before(secure, "T52"), before(secure, "T48"), before(secure, "T44")), ("O", "O", "S"));
+    }
 
     #[test]
     fn few_changes_are_told_in_order_and_many_are_added_up() {

@@ -562,7 +562,7 @@ const fn security_name(security: FrameSecurity) -> &'static str {
 }
 
 /// An expectation in words.
-fn described(expected: &Expectation) -> String {
+pub(super) fn described(expected: &Expectation) -> String {
     codes(expected.outcome, expected.rc, expected.rrc, expected.code)
 }
 

@@ -1,6 +1,6 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
-use super::execute::observed;
+use super::execute::{described, observed};
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
 use crate::explain::wrap;
 use crate::kernel::Transition;
@@ -84,7 +84,7 @@ impl<W: Write> Report for Human<W> {
             let lines = wrap(&format!("source: {source}"), self.width.saturating_sub(2));
             lines.iter().for_each(|line| self.line(&format!("  {}", line.style(DIM))));
         }
-        self.line(&format!("  {}", described(config).style(DIM)));
+        self.line(&format!("  {}", machine(config).style(DIM)));
     }
 
     fn step(&mut self, _scenario: &Scenario, step: &Step) {
@@ -117,7 +117,7 @@ impl<W: Write> Report for Human<W> {
         let mark = if end.passed { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
         let mut notes = Vec::new();
         if end.got.outcome != crate::scenario::Outcome::Ok || !end.passed {
-            notes.push(observed(&end.got));
+            notes.extend(outcome_note(end));
         }
         let told = end.transitions.iter().any(|transition| transition.rule == end.got.rule);
         if !end.got.rule.is_empty() && !told {
@@ -242,11 +242,20 @@ impl<W: Write> Report for Human<W> {
     }
 }
 
+/// What a statement came to, unless its own text says it.
+fn outcome_note(end: &StatementEnd<'_>) -> Option<String> {
+    let text = observed(&end.got);
+    if !end.passed || text != described(&end.statement.expectation) {
+        return Some(text);
+    }
+    end.got.interruption.map(|interruption| format!("{:#04x}", interruption.code as u16))
+}
+
 fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn described(config: &MachineConfig) -> String {
+fn machine(config: &MachineConfig) -> String {
     let generation = match config.generation {
         Generation::Z15 => "z15",
         Generation::Z16 => "z16",
