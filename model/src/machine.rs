@@ -104,7 +104,7 @@ impl Machine {
     /// There is no such CPU, or it operates already.
     pub fn cpu(&self, number: u16) -> Result<HostCpu<'_>, CpuError> {
         let slot = self.cpus.get(usize::from(number)).ok_or(CpuError::NoSuchCpu { number, cpus: self.config.cpus })?;
-        let state = slot.state.lock().take().ok_or(CpuError::Operating(number))?;
+        let state = slot.state.try_lock().ok_or(CpuError::Operating(number))?;
         self.join(|operating| operating.cpus += 1);
         Ok(HostCpu::new(self, number, slot, state))
     }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use uvsim::explain;
-use uvsim::run::{self, Options, Report, Status, human::Human, json::Json};
+use uvsim::run::{self, Options, Report, Status, Verdict, human::Human, json::Json};
+use uvsim::scenario::ScenarioErrors;
 
 /// A behavioural simulator of the IBM Z Ultravisor (IBM Secure Execution).
 ///
@@ -96,18 +97,18 @@ const USUAL: usize = 80;
 
 pub(crate) fn run() -> ExitCode {
     let status = match Arguments::parse().command {
-        Command::Run { verify: true, .. } => {
-            complain("--verify needs the oracle, which is not in this version");
-            Status::Unusable
-        }
+        Command::Run { verify: true, format, .. } => with_report(format, true, |report| {
+            report.argument("--verify compares with the oracle, which this version does not have", None);
+            let verdict = Verdict { status: Status::Unusable, ..Verdict::default() };
+            report.verdict(&verdict);
+            verdict.status
+        }),
         Command::Run { paths, format, seed, time_limit, quiet, verify: false } => {
             let deadline = time_limit.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
             let options = Options { seed, deadline };
-            with_report(&paths, format, quiet, |files, report| run::run(files, options, report).status)
+            with_report(format, quiet, |report| run::run(&paths, options, report).status)
         }
-        Command::Check { paths, format } => {
-            with_report(&paths, format, false, |files, report| run::check(files, report).status)
-        }
+        Command::Check { paths, format } => with_report(format, false, |report| run::check(&paths, report).status),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
         Command::Completions { shell } => {
@@ -121,33 +122,23 @@ pub(crate) fn run() -> ExitCode {
     ExitCode::from(status.code())
 }
 
-fn with_report(
-    paths: &[PathBuf],
-    format: Format,
-    quiet: bool,
-    act: impl FnOnce(&[PathBuf], &mut dyn Report) -> Status,
-) -> Status {
-    let files = match run::collect(paths) {
-        Ok(files) => files,
-        Err(message) => {
-            complain(&message);
-            return Status::Unusable;
-        }
-    };
+fn with_report(format: Format, quiet: bool, act: impl FnOnce(&mut dyn Report) -> Status) -> Status {
     let stdout = std::io::stdout();
     match format {
-        Format::Json => act(&files, &mut Json::new(std::io::BufWriter::new(stdout.lock()))),
-        Format::Human => {
-            let colour = AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-            // A person watches lines come; a file or a pipe gets them in pieces.
-            if stdout.is_terminal() {
-                act(&files, &mut Human::new(anstream::stdout(), colour, width()).quiet(quiet))
-            } else {
-                let out = std::io::BufWriter::new(AutoStream::auto(stdout));
-                act(&files, &mut Human::new(out, colour, width()).quiet(quiet))
-            }
-        }
+        Format::Json => act(&mut Json::new(std::io::BufWriter::new(stdout.lock()))),
+        // A person watches lines come; a file or a pipe gets them in pieces.
+        Format::Human if stdout.is_terminal() => act(&mut human(anstream::stdout(), quiet)),
+        Format::Human => act(&mut human(std::io::BufWriter::new(AutoStream::auto(stdout)), quiet)),
     }
+}
+
+/// A report for people on standard output, with errors of files on standard error.
+fn human<W: Write>(out: W, quiet: bool) -> Human<W> {
+    let stderr = std::io::stderr();
+    // Only the drawings of errors choose their colours here; streams strip the others.
+    let colour = AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    let bars = stderr.is_terminal();
+    Human::new(out, colour, width()).quiet(quiet).progress_bars(bars).errors_to(anstream::stderr())
 }
 
 fn explain(query: &str) -> Status {
@@ -179,22 +170,26 @@ fn explain(query: &str) -> Status {
 
 /// Writes what each scenario prints, with its status, beside it.
 fn bless(paths: &[PathBuf]) -> Status {
-    let files = match run::collect(paths) {
-        Ok(files) => files,
-        Err(message) => {
+    let mut status = Status::Pass;
+    for file in run::collect(paths) {
+        if let Err(message) = bless_file(file) {
             complain(&message);
-            return Status::Unusable;
-        }
-    };
-    let mut worst = Status::Pass;
-    for file in files {
-        let text = run::transcript(&file);
-        if let Err(error) = write_if_changed(&file.with_extension("out"), &text) {
-            complain(&error);
-            worst = worst.worse(Status::Unusable);
+            status = Status::Unusable;
         }
     }
-    worst
+    status
+}
+
+fn bless_file(file: Result<PathBuf, ScenarioErrors>) -> Result<(), String> {
+    let file = file.map_err(|errors| {
+        let told: Vec<String> = errors.errors().iter().map(ToString::to_string).collect();
+        format!("{}: {}", errors.path().display(), told.join("; "))
+    })?;
+    // A scenario that is wrong has a transcript too; a file that is none has not.
+    if file.extension().is_none_or(|extension| extension != "kdl") || !file.is_file() {
+        return Err(format!("{}: there is no such `*.kdl` file", file.display()));
+    }
+    write_if_changed(&file.with_extension("out"), &run::transcript(&file))
 }
 
 fn write_if_changed(path: &Path, text: &str) -> Result<(), String> {

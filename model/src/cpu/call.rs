@@ -91,26 +91,39 @@ impl HostCpu<'_> {
         instruction.check_form()?;
         let address = VirtualAddress(instruction.r2);
         let order = self.storage().order();
+        let access = self.access(address, AccessKind::Store)?;
+        let offset = (address.0 % PAGE_SIZE) as usize;
         let mut header = [0; HEADER_LENGTH];
-        self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
+        access.load(offset, &mut header);
         let header = BlockHeader::parse(header, order);
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
-        let mut block = Block::new(header.length, order);
+        let mut block = self.take_block(header.length);
+        // The access to the header is one to the whole block if that lies in the same page.
+        let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
+        if whole && checked.is_ok() {
+            access.load(offset, block.kept_mut());
+        }
         // Outputs go where the block was found: a command may secure the tables that led there.
-        let mut frames = [self.frame_behind(address, AccessKind::Store)?; 2];
+        let mut frames = [access.frame(); 2];
+        drop(access);
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
-                self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                self.load(address, block.kept_mut())?;
-                frames = self.block_frames(address, block.kept().len() as u64)?;
-                let storage = self.storage();
+                if !whole {
+                    self.probe(address, u64::from(header.length), AccessKind::Store)?;
+                    self.load(address, block.kept_mut())?;
+                    frames = self.block_frames(address, block.kept().len() as u64)?;
+                }
+                let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
                 let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
-                Answer::of(firmware.host_call(command, &mut call))
+                let result = firmware.host_call(command, &mut call, &mut recent);
+                self.recent = recent;
+                Answer::of(result)
             }
         };
         self.finish(address, frames, header.command, &block, &answer)?;
+        self.give_block(block);
         Ok(answer.cc)
     }
 
@@ -157,7 +170,7 @@ impl HostCpu<'_> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (part, tail) = rest.split_at(rest.len().min((PAGE_SIZE - at % PAGE_SIZE) as usize));
-            let access = self.storage().begin(self.requestor(), frames[usize::from(at >= PAGE_SIZE)]);
+            let access = self.begin(frames[usize::from(at >= PAGE_SIZE)]);
             if access.zone().is_secure() {
                 let failing = (address.0 & !(PAGE_SIZE - 1)).wrapping_add(at);
                 return Err(self.secure_storage_access(failing, AccessKind::Store, AddressSpace::Home));

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::firmware::{Boot, CallResult, Configuration, RunState, SecureCpu, Stop, Unshared};
 use crate::storage::arena::Access;
 use crate::storage::dat;
+use crate::storage::translation_buffer::Space;
 use crate::storage::{AccessKind, AddressSpace, Domain, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check};
 use crate::uvc::{Block, BlockHeader, Command, ConditionCode, HEADER_LENGTH, Issuer, Refusal, general_checks};
 use core::fmt;
@@ -113,7 +114,10 @@ pub struct GuestCpu<'c, 'm> {
     description: VirtualAddress,
     domain: Domain,
     origin: u64,
+    space: Space,
     size: u64,
+    /// Bytes within the reach of a load or store: all of `size`, or none after an exit.
+    reach: u64,
     prefix: u64,
     timer: u64,
     problem_state: bool,
@@ -132,6 +136,7 @@ impl<'m> HostCpu<'m> {
             Ok((cpu, timer)) => {
                 let configuration = cpu.configuration.clone();
                 let (domain, origin, size) = (configuration.domain, configuration.origin, configuration.size());
+                let space = Space::of(configuration.asce);
                 let prefix = cpu.status().prefix;
                 let mut guest = GuestCpu {
                     host: self,
@@ -140,7 +145,9 @@ impl<'m> HostCpu<'m> {
                     description,
                     domain,
                     origin,
+                    space,
                     size,
+                    reach: size,
                     prefix,
                     timer,
                     problem_state: false,
@@ -245,13 +252,20 @@ impl<'m> GuestCpu<'_, 'm> {
     /// # Errors
     /// The guest's own addressing exception beyond its storage (T22), or an exit: translation, protection,
     /// 0x3c, 0x3e, 0x3f (T13–T17, T21). Nothing has been loaded then.
-    #[inline]
+    #[inline(always)]
     pub fn load(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Fetch)?.load(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some((access, _)) = self.buffered(address, AccessKind::Fetch)
+        {
+            access.load(offset, bytes);
             return Ok(());
         }
+        self.load_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn load_slowly(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Fetch)?;
         let mut at = address;
         let mut rest = bytes;
@@ -259,7 +273,7 @@ impl<'m> GuestCpu<'_, 'm> {
             let offset = (at.0 % PAGE_SIZE) as usize;
             let len = rest.len().min(PAGE_SIZE as usize - offset);
             let (part, tail) = rest.split_at_mut(len);
-            self.access(at, AccessKind::Fetch)?.load(offset, part);
+            self.access(at, AccessKind::Fetch)?.0.load(offset, part);
             at = GuestAddress(at.0.wrapping_add(len as u64));
             rest = tail;
         }
@@ -270,20 +284,27 @@ impl<'m> GuestCpu<'_, 'm> {
     ///
     /// # Errors
     /// As [`GuestCpu::load`]. Nothing has been stored then.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Store)?.store(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some((access, _)) = self.buffered(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
             return Ok(());
         }
+        self.store_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn store_slowly(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
         while !rest.is_empty() {
             let offset = (at.0 % PAGE_SIZE) as usize;
             let (part, tail) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
-            self.access(at, AccessKind::Store)?.store(offset, part);
+            self.access(at, AccessKind::Store)?.0.store(offset, part);
             at = GuestAddress(at.0.wrapping_add(part.len() as u64));
             rest = tail;
         }
@@ -305,22 +326,33 @@ impl<'m> GuestCpu<'_, 'm> {
         instruction.check_form().map_err(GuestEvent::Program)?;
         let address = GuestAddress(instruction.r2);
         let order = self.host.storage().order();
+        let (access, page) = self.access(address, AccessKind::Store)?;
+        let (home, offset) = ((access.frame(), page), (address.0 % PAGE_SIZE) as usize);
         let mut header = [0; HEADER_LENGTH];
-        let home = self.locate(address, AccessKind::Store)?;
-        self.access(address, AccessKind::Store)?.load((address.0 % PAGE_SIZE) as usize, &mut header);
+        access.load(offset, &mut header);
         let header = BlockHeader::parse(header, order);
         let firmware = &self.host.machine.firmware;
-        let mut block = Block::new(header.length, order);
-        let result = match general_checks(header, Issuer::Guest, firmware.guest_calls(), true) {
+        let checked = general_checks(header, Issuer::Guest, firmware.guest_calls(), true);
+        let mut block = self.host.take_block(header.length);
+        // The access to the header is one to the whole block if that lies in the same page.
+        let whole = usize::from(header.length) <= PAGE_SIZE as usize - offset;
+        if whole && checked.is_ok() {
+            access.load(offset, block.kept_mut());
+        }
+        drop(access);
+        let result = match checked {
             Err(refusal) => Err(Stop::Refused(refusal)),
             Ok(command) => {
-                self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                self.load(address, block.kept_mut())?;
+                if !whole {
+                    self.probe(address, u64::from(header.length), AccessKind::Store)?;
+                    self.load(address, block.kept_mut())?;
+                }
                 self.perform(command, &mut block)?
             }
         };
         let answer = Answer::of(result);
         self.finish(address, home, header.command, &block, &answer)?;
+        self.host.give_block(block);
         Ok(answer.cc)
     }
 
@@ -340,7 +372,7 @@ impl<'m> GuestCpu<'_, 'm> {
         // The page must be accessible exactly as for a load (D32); its access ends before the state changes.
         // The operand is guest absolute (D18), an access takes real addresses; prefixing is its own inverse.
         let real = GuestAddress(dat::apply_prefix(address.0, self.prefix).0);
-        let number = self.locate(real, AccessKind::Fetch)?.0;
+        let number = self.access(real, AccessKind::Fetch)?.0.frame();
         let (storage, page) = (&machine.storage, address.page());
         if command == Command::SetSharedAccess {
             return Ok(machine.firmware.share(storage, &self.configuration, page, number));
@@ -372,7 +404,7 @@ impl<'m> GuestCpu<'_, 'm> {
         }
         if let Some(codes) = answer.codes(self.host.storage().order()) {
             let (frame, page) = home;
-            let access = self.host.storage().begin(self.host.requestor(), frame);
+            let access = self.host.begin(frame);
             match check(Tag::Guest(self.domain, page), access.zone()) {
                 Verdict::Allow => access.store((address.0 % PAGE_SIZE) as usize + 4, &codes),
                 verdict => {
@@ -409,12 +441,38 @@ impl<'m> GuestCpu<'_, 'm> {
         Ok(())
     }
 
+    /// An access that needs no walk and that the zone entry permits: most of them. `None` sends the caller
+    /// the long way, which tells why.
     #[inline(always)]
-    fn access(&mut self, address: GuestAddress, kind: AccessKind) -> Result<Access<'m>, GuestEvent> {
-        let (frame, page) = self.locate_unchecked(address, kind)?;
-        let access = self.host.storage().begin(self.host.requestor(), frame);
+    fn buffered(&self, address: GuestAddress, kind: AccessKind) -> Option<(Access<'m>, PageIndex)> {
+        // Prefixing with 0 changes nothing, and nearly all guests leave it at that.
+        let absolute = if self.prefix == 0 { address.0 } else { dat::apply_prefix(address.0, self.prefix).0 };
+        if absolute >= self.reach {
+            return None;
+        }
+        let page = PageIndex(absolute / PAGE_SIZE);
+        let (access, zone) = self.host.buffered(self.space, VirtualAddress(self.origin + absolute), kind, 0)?;
+        (check(Tag::Guest(self.domain, page), zone) == Verdict::Allow).then_some((access, page))
+    }
+
+    /// Translation and zone check of one page: an access in progress, and the page.
+    fn access(&mut self, address: GuestAddress, kind: AccessKind) -> Result<(Access<'m>, PageIndex), GuestEvent> {
+        match self.buffered(address, kind) {
+            Some(access) => Ok(access),
+            None => self.access_slowly(address, kind),
+        }
+    }
+
+    #[inline(never)]
+    fn access_slowly(
+        &mut self,
+        address: GuestAddress,
+        kind: AccessKind,
+    ) -> Result<(Access<'m>, PageIndex), GuestEvent> {
+        let (frame, page) = self.locate(address, kind)?;
+        let access = self.host.begin(frame);
         match check(Tag::Guest(self.domain, page), access.zone()) {
-            Verdict::Allow => Ok(access),
+            Verdict::Allow => Ok((access, page)),
             verdict => {
                 drop(access);
                 Err(self.refuse(verdict, address, kind))
@@ -422,19 +480,8 @@ impl<'m> GuestCpu<'_, 'm> {
         }
     }
 
-    /// The frame that the guest reaches at an address, zone check included.
+    /// The frame and the page at an address, without the zone check.
     fn locate(&mut self, address: GuestAddress, kind: AccessKind) -> Result<(FrameNumber, PageIndex), GuestEvent> {
-        let found = self.locate_unchecked(address, kind)?;
-        drop(self.access(address, kind)?);
-        Ok(found)
-    }
-
-    #[inline(always)]
-    fn locate_unchecked(
-        &mut self,
-        address: GuestAddress,
-        kind: AccessKind,
-    ) -> Result<(FrameNumber, PageIndex), GuestEvent> {
         if let Some(exit) = self.exit {
             return Err(GuestEvent::Exit(exit));
         }
@@ -443,7 +490,7 @@ impl<'m> GuestCpu<'_, 'm> {
             return Err(GuestEvent::Program(ProgramInterruption::new(ProgramCode::Addressing)));
         }
         let at = VirtualAddress(self.origin + absolute);
-        let located = match self.host.translate_in(self.configuration.asce, at, kind, AddressSpace::Primary, false) {
+        let located = match self.host.translate_in(self.space, at, kind, AddressSpace::Primary, false) {
             Ok(located) => located,
             Err(interruption) => return Err(self.exit_with(interruption)),
         };
@@ -480,6 +527,7 @@ impl<'m> GuestCpu<'_, 'm> {
             let real = GuestAddress(page - self.prefix);
             if self.access(real, AccessKind::Fetch).is_err() {
                 self.exit = None;
+                self.reach = self.size;
                 return Some(Interception::PREFIX);
             }
         }
@@ -489,6 +537,7 @@ impl<'m> GuestCpu<'_, 'm> {
     fn leave(&mut self, exit: SieExit) -> SieExit {
         self.host.report(self.description, exit);
         self.exit = Some(exit);
+        self.reach = 0;
         exit
     }
 }

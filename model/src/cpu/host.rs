@@ -1,22 +1,25 @@
 //! A host CPU: loads, stores and purges. Ultravisor calls are in `call.rs`, SIE in `guest.rs`.
 
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
+use crate::firmware::Recent;
 use crate::machine::Machine;
-use crate::storage::arena::{Access, RequestorNumber};
+use crate::storage::arena::{Access, InFlight, RequestorNumber};
 use crate::storage::dat::{self, Level};
-use crate::storage::translation_buffer::{Purge, TranslationBuffer};
+use crate::storage::translation_buffer::{Purge, Space, TranslationBuffer, property};
 use crate::storage::{
     AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
-    check,
+    ZoneEntry, check,
 };
+use crate::uvc::Block;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// What of a CPU outlives its operation: the translation buffer, the registers, purges asked for by others.
 #[derive(Debug)]
 pub(crate) struct CpuSlot {
-    pub(crate) state: Mutex<Option<Box<CpuState>>>,
+    /// Whoever holds this operates the CPU.
+    pub(crate) state: Mutex<CpuState>,
     purge_pending: AtomicBool,
     purges: Mutex<Vec<Purge>>,
 }
@@ -24,7 +27,9 @@ pub(crate) struct CpuSlot {
 /// State that only the CPU itself touches while it operates.
 #[derive(Debug)]
 pub(crate) struct CpuState {
-    pub(crate) registers: Registers,
+    registers: Registers,
+    /// The home space of the registers.
+    home: Space,
     buffer: TranslationBuffer,
 }
 
@@ -47,17 +52,23 @@ impl CpuSlot {
     pub(crate) fn new() -> Self {
         let registers =
             Registers { problem_state: false, translation: false, primary: Asce(0), home: Asce(0), prefix: 0 };
-        let state = CpuState { registers, buffer: TranslationBuffer::new() };
-        Self {
-            state: Mutex::new(Some(Box::new(state))),
-            purge_pending: AtomicBool::new(false),
-            purges: Mutex::new(Vec::new()),
-        }
+        let state = CpuState { registers, home: Space::of(registers.home), buffer: TranslationBuffer::new() };
+        Self { state: Mutex::new(state), purge_pending: AtomicBool::new(false), purges: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn ask(&self, purge: Purge) {
         self.purges.lock().push(purge);
         self.purge_pending.store(true, Ordering::Release);
+    }
+}
+
+/// Counts a CPU as operating.
+#[derive(Debug)]
+struct Turn<'m>(&'m Machine);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.stopped();
     }
 }
 
@@ -70,13 +81,30 @@ pub struct HostCpu<'m> {
     pub(crate) machine: &'m Machine,
     pub(crate) number: u16,
     slot: &'m CpuSlot,
-    state: Option<Box<CpuState>>,
+    in_flight: &'m InFlight,
+    state: MutexGuard<'m, CpuState>,
+    /// After the state: the CPU counts as operating until that is free.
+    _turn: Turn<'m>,
+    pub(super) recent: Recent,
+    /// The block of the latest call, to be used again.
+    spare_block: Option<Box<Block>>,
     one_thread: PhantomData<*const ()>,
 }
 
 impl<'m> HostCpu<'m> {
-    pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: Box<CpuState>) -> Self {
-        Self { machine, number, slot, state: Some(state), one_thread: PhantomData }
+    pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: MutexGuard<'m, CpuState>) -> Self {
+        let in_flight = machine.storage.in_flight(RequestorNumber(number));
+        Self {
+            machine,
+            number,
+            slot,
+            in_flight,
+            state,
+            _turn: Turn(machine),
+            recent: Recent::default(),
+            spare_block: None,
+            one_thread: PhantomData,
+        }
     }
 
     /// Number of the CPU.
@@ -94,27 +122,28 @@ impl<'m> HostCpu<'m> {
     /// The registers.
     #[must_use]
     pub fn registers(&self) -> Registers {
-        self.state().registers
+        self.state.registers
     }
 
     /// Enters or leaves problem state.
     pub fn set_problem_state(&mut self, on: bool) {
-        self.state_mut().registers.problem_state = on;
+        self.state.registers.problem_state = on;
     }
 
     /// Switches translation in home space on or off.
     pub fn set_translation(&mut self, on: bool) {
-        self.state_mut().registers.translation = on;
+        self.state.registers.translation = on;
     }
 
     /// Loads control register 1. Purges nothing: translations of another space do not match.
     pub fn set_primary(&mut self, asce: Asce) {
-        self.state_mut().registers.primary = asce;
+        self.state.registers.primary = asce;
     }
 
     /// Loads control register 13.
     pub fn set_home(&mut self, asce: Asce) {
-        self.state_mut().registers.home = asce;
+        self.state.registers.home = asce;
+        self.state.home = Space::of(asce);
     }
 
     /// SET PREFIX. The low 13 bits are ignored; the translation buffer of this CPU is purged.
@@ -126,7 +155,7 @@ impl<'m> HostCpu<'m> {
         if !self.storage().contains(AbsoluteAddress(prefix), 0x2000) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
-        let state = self.state_mut();
+        let state = &mut *self.state;
         state.registers.prefix = prefix;
         state.buffer.purge(Purge::All);
         Ok(())
@@ -136,7 +165,7 @@ impl<'m> HostCpu<'m> {
     ///
     /// # Errors
     /// The interruption of the first page that refuses (T2–T9). Nothing has been loaded then.
-    #[inline]
+    #[inline(always)]
     pub fn load(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
         self.load_as(address, bytes, AccessKind::Fetch)
     }
@@ -145,13 +174,20 @@ impl<'m> HostCpu<'m> {
     ///
     /// # Errors
     /// The interruption of the first page that refuses (T2–T9). Nothing has been stored then.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, AccessKind::Store)?.store(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
             return Ok(());
         }
+        self.store_slowly(address, bytes)
+    }
+
+    #[inline(never)]
+    fn store_slowly(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -247,7 +283,7 @@ impl<'m> HostCpu<'m> {
     /// Privileged operation.
     pub fn ptlb(&mut self) -> Result<(), ProgramInterruption> {
         self.check_privilege()?;
-        self.state_mut().buffer.purge(Purge::All);
+        self.state.buffer.purge(Purge::All);
         Ok(())
     }
 
@@ -270,7 +306,7 @@ impl<'m> HostCpu<'m> {
         if !storage.contains(entry, 8) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
-        let access = storage.begin(self.requestor(), entry.frame());
+        let access = self.begin(entry.frame());
         if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
             return Err(self.secure_storage_access(entry.0, AccessKind::Store, AddressSpace::Home));
         }
@@ -282,21 +318,22 @@ impl<'m> HostCpu<'m> {
     }
 
     fn purge_everywhere(&mut self, purge: Purge) {
-        self.state_mut().buffer.purge(purge);
+        self.state.buffer.purge(purge);
         self.machine.ask_others_to_purge(self.number, purge);
     }
 
     pub(crate) fn purge_own(&mut self, purge: Purge) {
-        self.state_mut().buffer.purge(purge);
+        self.state.buffer.purge(purge);
     }
 
     pub(crate) fn check_privilege(&self) -> Result<(), ProgramInterruption> {
-        if self.state().registers.problem_state {
+        if self.state.registers.problem_state {
             return Err(ProgramInterruption::new(ProgramCode::PrivilegedOperation));
         }
         Ok(())
     }
 
+    #[inline(always)]
     fn load_as(
         &mut self,
         address: VirtualAddress,
@@ -304,10 +341,22 @@ impl<'m> HostCpu<'m> {
         kind: AccessKind,
     ) -> Result<(), ProgramInterruption> {
         let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset {
-            self.access(address, kind)?.load(offset, bytes);
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, kind)
+        {
+            access.load(offset, bytes);
             return Ok(());
         }
+        self.load_slowly(address, bytes, kind)
+    }
+
+    #[inline(never)]
+    fn load_slowly(
+        &mut self,
+        address: VirtualAddress,
+        bytes: &mut [u8],
+        kind: AccessKind,
+    ) -> Result<(), ProgramInterruption> {
         self.probe(address, bytes.len() as u64, kind)?;
         let mut at = address;
         let mut rest = bytes;
@@ -339,18 +388,82 @@ impl<'m> HostCpu<'m> {
     }
 
     /// Translation and zone check of one page; what comes back is an access in progress.
-    #[inline(always)]
     pub(crate) fn access(
         &mut self,
         address: VirtualAddress,
         kind: AccessKind,
     ) -> Result<Access<'m>, ProgramInterruption> {
+        match self.buffered_home(address, kind) {
+            Some(access) => Ok(access),
+            None => self.access_slowly(address, kind),
+        }
+    }
+
+    /// An access in home space that needs no walk and that the zone entry permits: most of them. `None`
+    /// sends the caller the long way, which tells why.
+    #[inline(always)]
+    fn buffered_home(&self, address: VirtualAddress, kind: AccessKind) -> Option<Access<'m>> {
+        if !self.state.registers.translation {
+            return None;
+        }
+        let (access, zone) = self.buffered(self.state.home, address, kind, property::LARGE)?;
+        (!zone.is_secure()).then_some(access)
+    }
+
+    #[inline(never)]
+    fn access_slowly(&mut self, address: VirtualAddress, kind: AccessKind) -> Result<Access<'m>, ProgramInterruption> {
         let frame = self.frame_behind(address, kind)?;
-        let access = self.storage().begin(self.requestor(), frame);
+        let access = self.begin(frame);
         if access.zone().is_secure() {
             return Err(self.secure_storage_access(address.0, kind, AddressSpace::Home));
         }
         Ok(access)
+    }
+
+    /// An access through a live entry of the translation buffer, and the zone entry that is still to be
+    /// checked. `None` if there is no such entry, or none that permits the access: the long way tells why.
+    #[inline(always)]
+    pub(crate) fn buffered(
+        &self,
+        space: Space,
+        address: VirtualAddress,
+        kind: AccessKind,
+        admitted: u64,
+    ) -> Option<(Access<'m>, ZoneEntry)> {
+        if self.slot.purge_pending.load(Ordering::Acquire) {
+            return None;
+        }
+        let admitted = if kind == AccessKind::Store { admitted } else { admitted | property::PROTECTED };
+        let entry = self.state.buffer.candidate(space, address, admitted)?;
+        let access = self.begin(entry.frame());
+        if !access.is_placed() {
+            return None;
+        }
+        let zone = access.zone();
+        (access.generation() == entry.generation()).then_some((access, zone))
+    }
+
+    /// A block for a call.
+    pub(super) fn take_block(&mut self, length: u16) -> Box<Block> {
+        let order = self.storage().order();
+        let mut block = self.spare_block.take().unwrap_or_else(|| Box::new(Block::new(0, order)));
+        block.reset(length);
+        block
+    }
+
+    /// Keeps a block for the next call.
+    pub(super) fn give_block(&mut self, block: Box<Block>) {
+        self.spare_block = Some(block);
+    }
+
+    pub(crate) fn requestor(&self) -> RequestorNumber {
+        RequestorNumber(self.number)
+    }
+
+    /// Announces an access to a frame.
+    #[inline(always)]
+    pub(crate) fn begin(&self, frame: FrameNumber) -> Access<'m> {
+        self.machine.storage.announce(self.in_flight, frame)
     }
 
     #[inline(always)]
@@ -359,9 +472,9 @@ impl<'m> HostCpu<'m> {
         address: VirtualAddress,
         kind: AccessKind,
     ) -> Result<FrameNumber, ProgramInterruption> {
-        let registers = self.state().registers;
+        let registers = self.state.registers;
         if registers.translation {
-            let entry = self.translate_in(registers.home, address, kind, AddressSpace::Home, true)?;
+            let entry = self.translate_in(self.state.home, address, kind, AddressSpace::Home, true)?;
             return Ok(entry.frame);
         }
         let absolute = dat::apply_prefix(address.0, registers.prefix);
@@ -375,22 +488,22 @@ impl<'m> HostCpu<'m> {
     #[inline(always)]
     pub(crate) fn translate_in(
         &mut self,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         kind: AccessKind,
-        space: AddressSpace,
+        named: AddressSpace,
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         if self.slot.purge_pending.load(Ordering::Acquire) {
             self.purge_as_asked();
         }
         let storage = self.storage();
-        let located = match self.state().buffer.find(storage, asce, address) {
-            Some(entry) => Located { frame: entry.frame(), protected: entry.protected, large: entry.large },
-            None => self.form(asce, address, kind, space, prefixing)?,
+        let located = match self.state.buffer.find(storage, space, address) {
+            Some(entry) => Located { frame: entry.frame(), protected: entry.is_protected(), large: entry.is_large() },
+            None => self.form(space, address, kind, named, prefixing)?,
         };
         if located.protected && kind == AccessKind::Store {
-            return Err(Self::protection(address, space));
+            return Err(Self::protection(address, named));
         }
         Ok(located)
     }
@@ -404,30 +517,30 @@ impl<'m> HostCpu<'m> {
     #[inline(never)]
     fn form(
         &mut self,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         kind: AccessKind,
-        space: AddressSpace,
+        named: AddressSpace,
         prefixing: bool,
     ) -> Result<Located, ProgramInterruption> {
         let storage = self.storage();
-        let found = match dat::walk(storage, self.requestor(), asce, address) {
+        let found = match dat::walk(storage, self.requestor(), space.asce(), address) {
             Ok(found) => found,
             Err(TranslationFault::SecureTable(table)) => {
-                return Err(self.secure_storage_access(table.0, AccessKind::Fetch, space));
+                return Err(self.secure_storage_access(table.0, AccessKind::Fetch, named));
             }
             Err(TranslationFault::Exception(code)) => {
-                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, space) };
+                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, named) };
                 return Err(ProgramInterruption { code, teid });
             }
         };
-        let prefix = if prefixing { self.state().registers.prefix } else { 0 };
+        let prefix = if prefixing { self.state.registers.prefix } else { 0 };
         let absolute = dat::apply_prefix(found.address, prefix);
         if !storage.contains(absolute, 1) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
         let frame = absolute.frame();
-        self.state_mut().buffer.insert(storage, asce, address, &found, frame);
+        self.state.buffer.insert(storage, space, address, &found, frame);
         Ok(Located { frame, protected: found.protected, large: found.large })
     }
 
@@ -436,7 +549,7 @@ impl<'m> HostCpu<'m> {
         self.slot.purge_pending.store(false, Ordering::Relaxed);
         let purges = core::mem::take(&mut *self.slot.purges.lock());
         for purge in purges {
-            self.state_mut().buffer.purge(purge);
+            self.state.buffer.purge(purge);
         }
     }
 
@@ -460,22 +573,6 @@ impl<'m> HostCpu<'m> {
     pub(crate) fn storage(&self) -> &'m Storage {
         &self.machine.storage
     }
-
-    #[inline(always)]
-    pub(crate) fn requestor(&self) -> RequestorNumber {
-        RequestorNumber(self.number)
-    }
-
-    #[inline(always)]
-    fn state(&self) -> &CpuState {
-        // Taken only by `drop`.
-        self.state.as_deref().expect("an operating CPU has its state")
-    }
-
-    #[inline(always)]
-    fn state_mut(&mut self) -> &mut CpuState {
-        self.state.as_deref_mut().expect("an operating CPU has its state")
-    }
 }
 
 /// A translated page.
@@ -484,11 +581,4 @@ pub(crate) struct Located {
     pub(crate) frame: FrameNumber,
     pub(crate) protected: bool,
     pub(crate) large: bool,
-}
-
-impl Drop for HostCpu<'_> {
-    fn drop(&mut self) {
-        *self.slot.state.lock() = self.state.take();
-        self.machine.stopped();
-    }
 }

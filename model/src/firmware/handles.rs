@@ -7,6 +7,7 @@ use super::{Configuration, SecureCpu};
 use crate::seed::{Purpose, Seed, SeedStream};
 use crate::storage::{Asce, Domain};
 use crate::uvc::{Refusal, Response};
+use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use slab::Slab;
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,21 @@ pub(super) const INVALID_CPU: Refusal = Refusal::new(Response::INVALID_CPU_HANDL
 /// All configurations and CPUs of a machine.
 pub(crate) struct Objects {
     tables: RwLock<Tables>,
+    /// Counts the changes of what [`Recent`] remembers. Changed only under the write lock.
+    version: AtomicU64,
+}
+
+/// The configuration that a CPU has last worked on, so that it need not be looked up again. It is good as
+/// long as no configuration has come or gone since.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Option<Found>);
+
+#[derive(Debug)]
+struct Found {
+    configuration: Arc<Configuration>,
+    /// Its handle was valid.
+    live: bool,
+    version: u64,
 }
 
 struct Tables {
@@ -53,16 +69,43 @@ impl Objects {
                 handle_stream: seed.stream(Purpose::Handles),
                 configuration_stream: seed.stream(Purpose::Configurations),
             }),
+            version: AtomicU64::new(0),
         }
+    }
+
+    /// The live configuration behind a handle, by way of what the CPU remembers.
+    pub(super) fn recent_configuration<'a>(&self, recent: &'a mut Recent, handle: u64) -> Option<&'a Configuration> {
+        let wanted = |found: &Found| found.live && found.configuration.handle == handle;
+        self.recall(recent, wanted, |tables| tables.configuration(handle))
+    }
+
+    /// The configuration that a zone entry names, dead or alive, by way of what the CPU remembers.
+    pub(super) fn recent_domain<'a>(&self, recent: &'a mut Recent, domain: Domain) -> Option<&'a Configuration> {
+        let wanted = |found: &Found| found.configuration.domain == domain;
+        self.recall(recent, wanted, |tables| tables.configurations.get(domain.0 as usize))
+    }
+
+    fn recall<'a>(
+        &self,
+        recent: &'a mut Recent,
+        wanted: impl Fn(&Found) -> bool,
+        look_up: impl FnOnce(&Tables) -> Option<&Arc<Configuration>>,
+    ) -> Option<&'a Configuration> {
+        let version = self.version.load(Ordering::Acquire);
+        if !recent.0.as_ref().is_some_and(|found| found.version == version && wanted(found)) {
+            let tables = self.tables.read();
+            recent.0 = look_up(&tables).cloned().map(|configuration| Found {
+                live: tables.handles.contains_key(&configuration.handle),
+                configuration,
+                version: self.version.load(Ordering::Acquire),
+            });
+        }
+        recent.0.as_ref().map(|found| &*found.configuration)
     }
 
     /// The live configuration behind a handle.
     pub(crate) fn configuration(&self, handle: u64) -> Option<Arc<Configuration>> {
-        let tables = self.tables.read();
-        match tables.handles.get(&handle)? {
-            Behind::Configuration(key) => tables.configurations.get(*key).cloned(),
-            Behind::Cpu(_) => None,
-        }
+        self.tables.read().configuration(handle).cloned()
     }
 
     /// The CPU behind a handle.
@@ -108,6 +151,7 @@ impl Objects {
         let configuration = Arc::new(make(handle, domain, &secrets));
         tables.configurations.insert(configuration.clone());
         tables.handles.insert(handle, Behind::Configuration(key));
+        self.changed();
         Some(configuration)
     }
 
@@ -129,6 +173,7 @@ impl Objects {
         {
             tables.cpus.remove(key);
         }
+        self.changed();
     }
 
     /// Gives the domain of a dead configuration free once no frame names it.
@@ -139,6 +184,7 @@ impl Objects {
             let same = tables.configurations.get(key).is_some_and(|found| found.handle == configuration.handle);
             if same {
                 tables.configurations.remove(key);
+                self.changed();
             }
         }
     }
@@ -149,6 +195,12 @@ impl Objects {
         tables.configurations.clear();
         tables.cpus.clear();
         tables.handles.clear();
+        self.changed();
+    }
+
+    /// Voids what CPUs remember. Called while the write lock is held.
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// All configurations by domain, the dead ones included.
@@ -163,6 +215,13 @@ impl Objects {
 }
 
 impl Tables {
+    fn configuration(&self, handle: u64) -> Option<&Arc<Configuration>> {
+        match self.handles.get(&handle)? {
+            Behind::Configuration(key) => self.configurations.get(*key),
+            Behind::Cpu(_) => None,
+        }
+    }
+
     fn asce_in_use(&self, asce: Asce) -> bool {
         self.configurations.iter().any(|(_, other)| !other.is_gone() && other.asce.origin() == asce.origin())
     }

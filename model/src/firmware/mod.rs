@@ -21,7 +21,7 @@ pub(crate) use configuration::{Configuration, Life};
 pub(crate) use cpu::SecureCpu;
 pub use cpu::{Psw, RunState};
 pub(crate) use donation::Area;
-pub(crate) use handles::Objects;
+pub(crate) use handles::{Objects, Recent};
 pub use injection::Injection;
 pub use query::{
     CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, CONFIGURATION_LENGTH_PER_MEBIBYTE, CPU_STORAGE_LENGTH,
@@ -185,11 +185,16 @@ impl Ultravisor {
         self.base.lock().clone()
     }
 
-    /// Runs one host command whose general checks are done, handles included.
-    pub(crate) fn host_call(&self, command: Command, call: &mut Call<'_>) -> CallResult {
+    /// Runs one host command whose general checks are done, handles included. `recent` is what the CPU
+    /// remembers.
+    pub(crate) fn host_call(&self, command: Command, call: &mut Call<'_>, recent: &mut Recent) -> CallResult {
         if let Some(stop) = self.injected_stop(command) {
             self.find_object(command, call.block)?;
             return Err(stop);
+        }
+        if matches!(command, Command::DestroySecConf | Command::DestroySecConfFast) {
+            // Nobody keeps what may be about to end.
+            *recent = Recent::default();
         }
         let (storage, handle) = (call.storage, |offset| call.block.u64(offset));
         match command {
@@ -206,9 +211,12 @@ impl Ultravisor {
                 self.create_cpu(call, &configuration)
             }
             Command::DestroySecCpu => self.destroy_cpu(storage, &*self.cpu(handle(0x18))?),
-            Command::ConvToSecStor => self.import(call, &*self.configuration(handle(0x18))?, handle(0x20)),
-            Command::ConvFromSecStor => self.export(storage, handle(0x18)),
-            Command::DestrSecStor => self.destroy_page(storage, handle(0x18)),
+            Command::ConvToSecStor => {
+                let configuration = self.objects.recent_configuration(recent, handle(0x18));
+                self.import(call, configuration.ok_or(Stop::Refused(handles::INVALID_CONFIGURATION))?, handle(0x20))
+            }
+            Command::ConvFromSecStor => self.export(storage, recent, handle(0x18)),
+            Command::DestrSecStor => self.destroy_page(storage, recent, handle(0x18)),
             Command::PinPageShared => self.pin(storage, handle(0x18)),
             Command::UnpinPageShared => self.unpin(call, &*self.configuration(handle(0x18))?, handle(0x20)),
             Command::SetUnsharedAll => self.unshare_all(storage, &*self.configuration(handle(0x18))?),

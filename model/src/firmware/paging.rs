@@ -1,7 +1,7 @@
 //! Paging: import, export and destruction of pages.
 
 use super::rows::RowLock;
-use super::{Call, CallResult, Configuration, Life, PageRecord, Stop, Ultravisor, refuse};
+use super::{Call, CallResult, Configuration, Life, PageRecord, Recent, Stop, Ultravisor, refuse};
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, PageIndex};
 use crate::config::{ChangeDetection, Generation};
 use crate::crypto::{ChangeHash, Counter, SealIndex};
@@ -14,9 +14,13 @@ impl Ultravisor {
     /// CONV_TO_SEC_STOR: 0x103 range, 0x10a mapping, busy, success if already so, 0x104 frame taken,
     /// 0x105 page in another frame, 0x106 destroyed or not genuine (D7).
     pub(super) fn import(&self, call: &Call<'_>, configuration: &Configuration, address: u64) -> CallResult {
+        if let Some(page) = configuration.page(address) {
+            configuration.rows.fetch_ahead(page);
+        }
         let life = configuration.hold()?;
         let Some(page) = configuration.page(address) else { return refuse(0x103, "Q2") };
         let target = Self::locate(call, configuration, page)?;
+        call.storage.fetch_ahead(target);
         let mut row = configuration.rows.try_lock(page).ok_or(Stop::Busy)?;
         let mut frame = call.storage.try_lock(target).ok_or(Stop::Busy)?;
         if frame.state().registration() == Some((configuration.domain, page)) {
@@ -149,7 +153,7 @@ impl Ultravisor {
     }
 
     /// CONV_FROM_SEC_STOR: 0x101 outside storage, 0x103 donated, 0x105 counter at its end (D10).
-    pub(super) fn export(&self, storage: &Storage, address: u64) -> CallResult {
+    pub(super) fn export(&self, storage: &Storage, recent: &mut Recent, address: u64) -> CallResult {
         let number = Self::frame_in_storage(storage, address)?;
         let seen = storage.zone(number);
         if seen.is_locked() {
@@ -162,12 +166,14 @@ impl Ultravisor {
                 (domain, page)
             }
         };
-        let owner = self.objects.domain(domain).ok_or(Stop::Busy)?;
+        let owner = self.objects.recent_domain(recent, domain).ok_or(Stop::Busy)?;
         if owner.is_gone() {
-            return self.reclaim(storage, number, seen.state(), &owner, "T48");
+            return self.reclaim(storage, number, seen.state(), owner, "T48");
         }
+        owner.rows.fetch_ahead(page);
+        storage.fetch_ahead(number);
         let life = owner.hold().map_err(|_| Stop::Busy)?;
-        let (mut row, mut frame) = Self::lock_registered(storage, &owner, page, number, seen.state())?;
+        let (mut row, mut frame) = Self::lock_registered(storage, owner, page, number, seen.state())?;
         let (record, rule) = match seen.state() {
             FrameState::Secure(..) => {
                 self.seal(&mut frame, &mut row, &life, page)?;
@@ -215,7 +221,7 @@ impl Ultravisor {
 
     /// DESTR_SEC_STOR: 0x101 outside storage, 0x103 donated, 0x104 while the owner has a CPU, 0x107/0xd
     /// for a non-secure frame on the old machine (D10, D26).
-    pub(super) fn destroy_page(&self, storage: &Storage, address: u64) -> CallResult {
+    pub(super) fn destroy_page(&self, storage: &Storage, recent: &mut Recent, address: u64) -> CallResult {
         let number = Self::frame_in_storage(storage, address)?;
         let seen = storage.zone(number);
         if seen.is_locked() {
@@ -231,15 +237,17 @@ impl Ultravisor {
                 (domain, page)
             }
         };
-        let owner = self.objects.domain(domain).ok_or(Stop::Busy)?;
+        let owner = self.objects.recent_domain(recent, domain).ok_or(Stop::Busy)?;
         if owner.is_gone() {
-            return self.reclaim(storage, number, seen.state(), &owner, "T52");
+            return self.reclaim(storage, number, seen.state(), owner, "T52");
         }
+        owner.rows.fetch_ahead(page);
+        storage.fetch_ahead(number);
         let life = owner.hold().map_err(|_| Stop::Busy)?;
         if !life.cpus.is_empty() {
             return refuse(0x104, "D26");
         }
-        let (mut row, mut frame) = Self::lock_registered(storage, &owner, page, number, seen.state())?;
+        let (mut row, mut frame) = Self::lock_registered(storage, owner, page, number, seen.state())?;
         let rule = if matches!(seen.state(), FrameState::Secure(..)) { "T50" } else { "T51" };
         frame.clear();
         row.set(PageRecord::Destroyed, false);

@@ -22,6 +22,7 @@ impl Ultravisor {
         page: PageIndex,
         number: FrameNumber,
     ) -> CallResult {
+        configuration.rows.fetch_ahead(page);
         let _life = configuration.hold()?;
         let seen = storage.zone(number).state();
         let (mut row, frame) = Self::lock_registered(storage, configuration, page, number, seen)?;
@@ -41,6 +42,7 @@ impl Ultravisor {
         page: PageIndex,
         number: FrameNumber,
     ) -> Result<Unshared, Stop> {
+        configuration.rows.fetch_ahead(page);
         let _life = configuration.hold()?;
         let seen = storage.zone(number).state();
         let (mut row, frame) = Self::lock_registered(storage, configuration, page, number, seen)?;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
 
 use super::barrier;
+use super::copy::{WORDS, copy_in, copy_out};
 use super::directory::{Directory, Piece};
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
@@ -14,7 +15,6 @@ use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const FRAMES: usize = 256;
-const WORDS: usize = 512;
 
 /// A page of plain bytes.
 pub(crate) type PageBytes = [u8; PAGE_SIZE as usize];
@@ -34,15 +34,31 @@ pub(crate) mod touch {
 /// One MiB of storage with what the hardware keeps beside it. All-zero bytes are a valid chunk.
 #[repr(C)]
 pub(crate) struct Chunk {
-    zone: [AtomicU64; FRAMES],
-    generation: [AtomicU32; FRAMES],
-    touched: [AtomicU8; FRAMES],
+    keepers: [Keeper; FRAMES],
+    data: [[AtomicU64; WORDS]; FRAMES],
+}
+
+/// What the hardware keeps beside a frame, together, so that an access meets one cache line of it.
+#[repr(C)]
+struct Keeper {
+    zone: AtomicU64,
+    /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
+    generation: AtomicU32,
+    touched: AtomicU8,
+    /// Fills the gap. Only those of the first frame are used, for the whole chunk.
+    chunk: ChunkMarks,
+}
+
+/// What has happened in a chunk since a digest last looked.
+#[repr(C)]
+struct ChunkMarks {
     zone_changed: AtomicBool,
     /// Some frame has [`touch::SINCE_DIGEST`].
     any_touched: AtomicBool,
-    fill: [u8; 766],
-    data: [[AtomicU64; WORDS]; FRAMES],
 }
+
+/// The generation of a frame whose translations are no longer buffered: it has changed 2^32 - 1 times.
+pub(crate) const NEVER_BUFFERED: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Chunk>() == MEBIBYTE as usize + PAGE_SIZE as usize);
 
@@ -56,13 +72,11 @@ pub(crate) struct Storage {
     in_flight: Box<[InFlight]>,
     /// Requestors run on more than one thread.
     concurrent: AtomicBool,
-    /// Counts up when a generation wraps: all translation buffers are void then.
-    epoch: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct InFlight(AtomicU64);
+pub(crate) struct InFlight(AtomicU64);
 
 /// Number of a requestor: a host CPU, or the channel subsystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +96,6 @@ impl Storage {
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
         }
     }
 
@@ -100,7 +113,7 @@ impl Storage {
     #[inline(always)]
     pub(crate) fn zone(&self, frame: FrameNumber) -> ZoneEntry {
         match self.chunk(frame) {
-            Some((chunk, index)) => ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire)),
+            Some((chunk, index)) => chunk.keepers[index].zone(),
             None => ZoneEntry::NON_SECURE,
         }
     }
@@ -109,13 +122,7 @@ impl Storage {
     /// under another generation is void (D56).
     #[inline(always)]
     pub(crate) fn generation(&self, frame: FrameNumber) -> u32 {
-        self.chunk(frame).map_or(0, |(chunk, index)| chunk.generation[index].load(Ordering::Acquire))
-    }
-
-    /// See [`Storage::generation`]: a change voids every entry of every buffer.
-    #[inline(always)]
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.chunk(frame).map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
     }
 
     /// Tells whether requestors run on more than one thread from now on.
@@ -126,24 +133,48 @@ impl Storage {
         }
     }
 
+    /// Where a requestor announces its accesses.
+    pub(crate) fn in_flight(&self, requestor: RequestorNumber) -> &InFlight {
+        &self.in_flight[usize::from(requestor.0)]
+    }
+
     /// Begins an access to `frame`: from here until the guard is dropped, no change of the frame's
     /// entry completes. The entry must be read after this call.
     #[inline(always)]
     pub(crate) fn begin(&self, requestor: RequestorNumber, frame: FrameNumber) -> Access<'_> {
-        let slot = &self.in_flight[usize::from(requestor.0)].0;
+        self.announce(self.in_flight(requestor), frame)
+    }
+
+    /// [`Storage::begin`] for who knows already where it announces its accesses.
+    #[inline(always)]
+    pub(crate) fn announce<'a>(&'a self, requestor: &'a InFlight, frame: FrameNumber) -> Access<'a> {
+        let slot = &requestor.0;
         slot.store(frame.0 + 1, Ordering::Relaxed);
         barrier::light();
-        Access { slot, storage: self, frame }
+        // Looked up after the announcement: a chunk that comes later belongs to a frame that nobody has
+        // changed before this access is over.
+        Access { slot, place: self.chunk(frame), storage: self, frame }
+    }
+
+    /// Has the processor fetch the state and the first bytes of a frame that is about to be locked.
+    #[inline]
+    pub(crate) fn fetch_ahead(&self, frame: FrameNumber) {
+        if let Some((chunk, index)) = self.chunk(frame) {
+            fetch_ahead(&chunk.keepers[index]);
+            fetch_ahead(&chunk.data[index][0]);
+            fetch_ahead(&chunk.data[index][8]);
+        }
     }
 
     /// Takes the lock of a frame, which shuts out other calls. `None` when it is taken, or outside storage.
     pub(crate) fn try_lock(&self, frame: FrameNumber) -> Option<FrameLock<'_>> {
         let (chunk, index) = self.chunk_or_make(frame)?;
-        let before = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
+        let before = chunk.keepers[index].zone();
         if before.is_locked() {
             return None;
         }
-        chunk.zone[index]
+        chunk.keepers[index]
+            .zone
             .compare_exchange(before.bits(), before.locked().bits(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
         Some(FrameLock { storage: self, chunk, index, frame, before, quiet: false })
@@ -153,7 +184,7 @@ impl Storage {
     /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
-        let locked = ZoneEntry::from_bits(chunk.zone[index].load(Ordering::Acquire));
+        let locked = chunk.keepers[index].zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
         FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: locked.is_closed() }
     }
@@ -204,7 +235,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let (chunk, index) = self.chunk_or_make(at.frame()).ok_or(OutsideStorage)?;
-            chunk.mark(index, touch::ALL);
+            chunk.touch(index);
             copy_in(&chunk.data[index], at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -259,6 +290,7 @@ impl Storage {
         Some((chunk, (frame.0 % FRAMES as u64) as usize))
     }
 
+    #[inline(always)]
     fn chunk_or_make(&self, frame: FrameNumber) -> Option<(&Chunk, usize)> {
         let chunk = self.chunks.find_or_make((frame.0 / FRAMES as u64) as usize, make_chunk)?;
         Some((chunk, (frame.0 % FRAMES as u64) as usize))
@@ -278,6 +310,21 @@ impl Storage {
     }
 }
 
+/// Has the processor fetch a line that is about to be needed, while it still works on others. Locks are
+/// atomic exchanges, which would make it wait for one line after the other.
+#[inline(always)]
+pub(crate) fn fetch_ahead<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has this instruction. It is a hint: it reads and writes nothing as
+        // far as the program can tell, so it takes part in no data race, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(place).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 fn make_chunk() -> Piece<Chunk> {
     match memmap2::MmapMut::map_anon(size_of::<Chunk>()) {
         Ok(mapping) => Piece::Mapped(mapping),
@@ -290,25 +337,52 @@ fn make_chunk() -> Piece<Chunk> {
     }
 }
 
+impl Keeper {
+    #[inline(always)]
+    fn zone(&self) -> ZoneEntry {
+        ZoneEntry::from_bits(self.zone.load(Ordering::Acquire))
+    }
+}
+
 /// An access in progress.
 #[derive(Debug)]
 pub(crate) struct Access<'a> {
     slot: &'a AtomicU64,
+    /// Chunk and index; `None` while nobody has touched the chunk.
+    place: Option<(&'a Chunk, usize)>,
     storage: &'a Storage,
     frame: FrameNumber,
 }
 
 impl Access<'_> {
+    /// The frame.
+    pub(crate) fn frame(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// Whether the frame has storage behind it by now.
+    #[inline(always)]
+    pub(crate) fn is_placed(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// The zone entry to be checked.
     #[inline(always)]
     pub(crate) fn zone(&self) -> ZoneEntry {
-        self.storage.zone(self.frame)
+        self.place.map_or(ZoneEntry::NON_SECURE, |(chunk, index)| chunk.keepers[index].zone())
+    }
+
+    /// See [`Storage::generation`]. To be read after [`Access::zone`], so that whoever sees a new entry
+    /// sees the new generation too.
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u32 {
+        self.place.map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
     }
 
     /// Copies bytes of the frame out. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn load(&self, offset: usize, bytes: &mut [u8]) {
-        match self.storage.chunk(self.frame) {
+        match self.place {
             Some((chunk, index)) => copy_out(&chunk.data[index], offset, bytes),
             None => bytes.fill(0),
         }
@@ -317,8 +391,8 @@ impl Access<'_> {
     /// Copies bytes into the frame. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
-        if let Some((chunk, index)) = self.storage.chunk(self.frame) {
-            chunk.mark(index, touch::ALL);
+        if let Some((chunk, index)) = self.place {
+            chunk.touch(index);
             copy_in(&chunk.data[index], offset, bytes);
         } else {
             self.store_first(offset, bytes);
@@ -328,7 +402,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some((chunk, index)) = self.storage.chunk_or_make(self.frame) {
-            chunk.mark(index, touch::ALL);
+            chunk.touch(index);
             copy_in(&chunk.data[index], offset, bytes);
         }
     }
@@ -367,7 +441,7 @@ impl FrameLock<'_> {
     /// they count only once it is.
     pub(crate) fn touched(&mut self) -> u8 {
         self.quiesce();
-        self.chunk.touched[self.index].load(Ordering::Relaxed)
+        self.chunk.keepers[self.index].touched.load(Ordering::Relaxed)
     }
 
     /// Replaces the touch marks.
@@ -375,7 +449,7 @@ impl FrameLock<'_> {
         if marks & touch::SINCE_DIGEST != 0 {
             self.chunk.mark(self.index, marks);
         } else {
-            self.chunk.touched[self.index].store(marks, Ordering::Relaxed);
+            self.chunk.keepers[self.index].touched.store(marks, Ordering::Relaxed);
         }
     }
 
@@ -390,7 +464,7 @@ impl FrameLock<'_> {
 
     /// Shuts everybody out, but does not wait for those who are in.
     pub(crate) fn close(&self) {
-        self.chunk.zone[self.index].store(self.before.closed().bits(), Ordering::SeqCst);
+        self.chunk.keepers[self.index].zone.store(self.before.closed().bits(), Ordering::SeqCst);
     }
 
     /// The bytes of the frame, for reading.
@@ -434,13 +508,13 @@ impl FrameLock<'_> {
         let after = ZoneEntry::new(state);
         if after != self.before {
             if !self.quiet {
-                self.chunk.zone[self.index].store(after.locked().bits(), Ordering::SeqCst);
+                self.chunk.keepers[self.index].zone.store(after.locked().bits(), Ordering::SeqCst);
                 self.storage.drain(self.frame);
             }
-            if self.chunk.generation[self.index].fetch_add(1, Ordering::AcqRel) == u32::MAX {
-                self.storage.epoch.fetch_add(1, Ordering::AcqRel);
-            }
-            self.chunk.zone_changed.store(true, Ordering::Relaxed);
+            let generation = &self.chunk.keepers[self.index].generation;
+            // Only who holds the lock counts, so this needs no atomic addition.
+            generation.store(generation.load(Ordering::Relaxed).saturating_add(1), Ordering::Release);
+            self.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
             self.before = after;
         }
     }
@@ -448,7 +522,7 @@ impl FrameLock<'_> {
 
 impl Drop for FrameLock<'_> {
     fn drop(&mut self) {
-        self.chunk.zone[self.index].store(self.before.bits(), Ordering::Release);
+        self.chunk.keepers[self.index].zone.store(self.before.bits(), Ordering::Release);
     }
 }
 
@@ -461,27 +535,42 @@ impl core::fmt::Debug for FrameLock<'_> {
 impl Chunk {
     /// The states of the frames, in order.
     pub(crate) fn zone_entries(&self) -> impl Iterator<Item = ZoneEntry> {
-        self.zone.iter().map(|entry| ZoneEntry::from_bits(entry.load(Ordering::Acquire)))
+        self.keepers.iter().map(Keeper::zone)
     }
 
-    /// Leaves the mark of a store, or of whatever else the Ultravisor did to a frame.
     #[inline(always)]
+    fn marks(&self) -> &ChunkMarks {
+        &self.keepers[0].chunk
+    }
+
+    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
+    /// it is.
+    #[inline(always)]
+    fn touch(&self, index: usize) {
+        if self.keepers[index].touched.load(Ordering::Relaxed) != touch::ALL {
+            self.mark(index, touch::ALL);
+        }
+    }
+
+    /// Marks a frame for a store, or for whatever else the Ultravisor did to it.
     fn mark(&self, index: usize, marks: u8) {
-        self.touched[index].store(marks, Ordering::Relaxed);
-        self.any_touched.store(true, Ordering::Relaxed);
+        self.keepers[index].touched.store(marks, Ordering::Relaxed);
+        self.marks().any_touched.store(true, Ordering::Relaxed);
     }
 
     /// Whether a zone entry has changed since the last call.
     pub(crate) fn take_zone_changed(&self) -> bool {
-        self.zone_changed.load(Ordering::Relaxed) && self.zone_changed.swap(false, Ordering::AcqRel)
+        self.marks().zone_changed.load(Ordering::Relaxed) && self.marks().zone_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Calls `visit` with the index of every frame that was stored to since it was last visited.
     pub(crate) fn visit_touched(&self, mut visit: impl FnMut(usize)) {
-        if !self.any_touched.load(Ordering::Relaxed) || !self.any_touched.swap(false, Ordering::AcqRel) {
+        if !self.marks().any_touched.load(Ordering::Relaxed) || !self.marks().any_touched.swap(false, Ordering::AcqRel)
+        {
             return;
         }
-        for (index, mark) in self.touched.iter().enumerate() {
+        for (index, keeper) in self.keepers.iter().enumerate() {
+            let mark = &keeper.touched;
             if mark.load(Ordering::Relaxed) & touch::SINCE_DIGEST != 0 {
                 mark.fetch_and(!touch::SINCE_DIGEST, Ordering::AcqRel);
                 visit(index);
@@ -497,209 +586,9 @@ impl Chunk {
 
 impl core::fmt::Debug for Chunk {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Chunk").field("fill", &self.fill.len()).finish_non_exhaustive()
+        f.debug_struct("Chunk").finish_non_exhaustive()
     }
-}
-
-#[inline(always)]
-fn copy_out(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
-    if let (Ok(bytes), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
-        && let Some(word) = page.get(offset / 8)
-    {
-        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        return;
-    }
-    copy_out_any(page, offset, bytes);
-}
-
-fn copy_out_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
-    let (head, rest) = bytes.split_at_mut(bytes.len().min(offset.wrapping_neg() % 8));
-    if !head.is_empty() {
-        let word = page[offset / 8].load(Ordering::Relaxed).to_ne_bytes();
-        head.copy_from_slice(&word[offset % 8..][..head.len()]);
-    }
-    let first = (offset + head.len()) / 8;
-    let mut parts = rest.chunks_exact_mut(8);
-    let whole = parts.len();
-    for (part, word) in parts.by_ref().zip(&page[first.min(WORDS)..]) {
-        part.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    let tail = parts.into_remainder();
-    if !tail.is_empty() {
-        let word = page[first + whole].load(Ordering::Relaxed).to_ne_bytes();
-        tail.copy_from_slice(&word[..tail.len()]);
-    }
-}
-
-#[inline(always)]
-fn copy_in(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
-    if let (Ok(bytes), 0) = (<&[u8; 8]>::try_from(bytes), offset % 8)
-        && let Some(word) = page.get(offset / 8)
-    {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        return;
-    }
-    copy_in_any(page, offset, bytes);
-}
-
-fn copy_in_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
-    let (head, rest) = bytes.split_at(bytes.len().min(offset.wrapping_neg() % 8));
-    if !head.is_empty() {
-        merge(&page[offset / 8], offset % 8, head);
-    }
-    let first = (offset + head.len()) / 8;
-    let parts = rest.chunks_exact(8);
-    let (whole, tail) = (parts.len(), parts.remainder());
-    for (part, word) in parts.zip(&page[first.min(WORDS)..]) {
-        if let Ok(part) = <[u8; 8]>::try_from(part) {
-            word.store(u64::from_ne_bytes(part), Ordering::Relaxed);
-        }
-    }
-    if !tail.is_empty() {
-        merge(&page[first + whole], 0, tail);
-    }
-}
-
-/// Stores a few bytes of a word, keeping what others store into its other bytes at the same time.
-fn merge(word: &AtomicU64, at: usize, bytes: &[u8]) {
-    let merged = |old: u64| {
-        let mut image = old.to_ne_bytes();
-        image[at..at + bytes.len()].copy_from_slice(bytes);
-        Some(u64::from_ne_bytes(image))
-    };
-    // The closure never gives up, so neither does the update.
-    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merged);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::address::PageIndex;
-    use crate::storage::zone::Domain;
-    use proptest::prelude::*;
-
-    #[test]
-    fn untouched_storage_reads_zero_and_costs_nothing() {
-        let storage = Storage::new(16 << 40, 1, ByteOrder::Big);
-        let mut bytes = [1; 64];
-        storage.load(AbsoluteAddress((16 << 40) - 64), &mut bytes).unwrap();
-        assert_eq!(bytes, [0; 64]);
-        assert_eq!(storage.load(AbsoluteAddress((16 << 40) - 63), &mut bytes), Err(OutsideStorage));
-        assert_eq!(storage.store(AbsoluteAddress(u64::MAX), &bytes), Err(OutsideStorage));
-        assert_eq!(storage.chunks().count(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn copies_agree_with_a_plain_array(
-            writes in prop::collection::vec((0usize..9000, prop::collection::vec(any::<u8>(), 0..5000)), 1..8)
-        ) {
-            let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-            let mut plain = vec![0u8; 16384];
-            for (at, bytes) in &writes {
-                storage.store(AbsoluteAddress(*at as u64), bytes).unwrap();
-                plain[*at..at + bytes.len()].copy_from_slice(bytes);
-            }
-            let mut seen = vec![0; 16384 - 13];
-            storage.load(AbsoluteAddress(13), &mut seen).unwrap();
-            prop_assert!(seen == plain[13..]);
-        }
-    }
-
-    #[test]
-    fn a_lock_shuts_out_and_a_dropped_lock_changes_nothing() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
-        let frame = FrameNumber(9);
-        let mut lock = storage.try_lock(frame).unwrap();
-        assert!(storage.try_lock(frame).is_none());
-        assert!(!storage.zone(frame).is_secure());
-        lock.quiesce();
-        assert!(storage.zone(frame).is_secure());
-        drop(lock);
-        assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
-        assert_eq!(storage.generation(frame), 0);
-
-        let mut lock = storage.try_lock(frame).unwrap();
-        lock.bytes_mut()[17] = 3;
-        lock.commit(FrameState::Secure(Domain(1), PageIndex(2)));
-        assert_eq!(storage.generation(frame), 1);
-        assert!(storage.zone(frame).is_secure());
-        let mut byte = [0];
-        storage.load(AbsoluteAddress(9 * 4096 + 17), &mut byte).unwrap();
-        assert_eq!(byte, [3]);
-    }
-
-    #[test]
-    fn marks_and_bytes_are_judged_after_the_stores_in_flight() {
-        type Judge = fn(&mut FrameLock<'_>);
-        let judges: [Judge; 3] = [
-            |lock| assert_eq!(lock.touched(), touch::ALL),
-            |lock| assert_eq!(lock.bytes()[0], 1),
-            |lock| {
-                lock.clear();
-                assert_eq!(lock.bytes()[0], 0);
-            },
-        ];
-        for judge in judges {
-            let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-            storage.set_concurrent(true);
-            let frame = FrameNumber(4);
-            std::thread::scope(|scope| {
-                let access = storage.begin(RequestorNumber(0), frame);
-                let holder = scope.spawn(|| judge(&mut storage.try_lock(frame).unwrap()));
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                access.store(0, &[1]);
-                drop(access);
-                holder.join().unwrap();
-            });
-            assert_eq!(storage.zone(frame), ZoneEntry::NON_SECURE);
-        }
-    }
-
-    #[test]
-    fn an_open_change_leaves_no_gap_and_waits_all_the_same() {
-        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-        storage.set_concurrent(true);
-        let frame = FrameNumber(4);
-        let shared = FrameState::Shared(Domain(1), PageIndex(2));
-        storage.try_lock(frame).unwrap().commit(shared);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let access = storage.begin(RequestorNumber(0), frame);
-            let changer = scope.spawn(|| {
-                storage.try_lock(frame).unwrap().commit(FrameState::Pinned(Domain(1), PageIndex(2)));
-                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
-            });
-            for _ in 0..20 {
-                assert!(!storage.zone(frame).is_secure());
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-            over.store(true, Ordering::SeqCst);
-            drop(access);
-            changer.join().unwrap();
-        });
-        assert_eq!(storage.zone(frame), ZoneEntry::new(FrameState::Pinned(Domain(1), PageIndex(2))));
-    }
-
-    #[test]
-    fn a_change_waits_for_accesses_in_flight() {
-        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-        storage.set_concurrent(true);
-        let frame = FrameNumber(4);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let access = storage.begin(RequestorNumber(0), frame);
-            let changer = scope.spawn(|| {
-                let mut lock = storage.try_lock(frame).unwrap();
-                lock.quiesce();
-                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
-                lock.commit(FrameState::NonSecure);
-            });
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            access.store(0, &[1]);
-            over.store(true, Ordering::SeqCst);
-            drop(access);
-            changer.join().unwrap();
-        });
-    }
-}
+pub(super) mod tests;

@@ -3,6 +3,7 @@
 
 pub(crate) mod arena;
 mod barrier;
+mod copy;
 pub(crate) mod dat;
 mod directory;
 mod interruption;

@@ -5,7 +5,7 @@
 //! frame, every time. A change of a frame's zone entry voids all entries that yield the frame, on all
 //! CPUs: each entry remembers the frame's generation, which the change counts up.
 
-use super::arena::Storage;
+use super::arena::{NEVER_BUFFERED, Storage};
 use super::dat::{Asce, Level, Translation};
 use crate::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
 
@@ -14,19 +14,56 @@ const ENTRIES: usize = 4096;
 /// Entries that one page index can occupy.
 const WAYS: usize = ENTRIES / 256;
 
-/// A buffered translation.
+/// A buffered translation, half a cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(crate) struct Entry {
     asce: u64,
+    /// Address of the page; the low bits are properties.
     page: u64,
     leaf: u64,
     frame: u32,
     generation: u32,
-    /// A store is refused.
-    pub(crate) protected: bool,
-    /// Formed through a large mapping.
-    pub(crate) large: bool,
 }
+
+/// Properties of an entry, in the low bits of its page.
+pub(crate) mod property {
+    /// A store is refused.
+    pub(crate) const PROTECTED: u64 = 1;
+    /// Formed through a large mapping.
+    pub(crate) const LARGE: u64 = 2;
+    pub(super) const EMPTY: u64 = 4;
+}
+
+/// An address space as the buffer looks it up: its ASCE, and where its entries go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Space {
+    asce: Asce,
+    way: u64,
+}
+
+impl Space {
+    /// The space that an ASCE names.
+    pub(crate) fn of(asce: Asce) -> Self {
+        // Bits 12 and up of the table origin, folded and shifted to where the slot has its way.
+        let folded = asce.0 >> 12 ^ asce.0 >> 14 ^ asce.0 >> 18;
+        Self { asce, way: (folded & (WAYS as u64 - 1)) << 8 }
+    }
+
+    /// The ASCE.
+    pub(crate) fn asce(self) -> Asce {
+        self.asce
+    }
+
+    /// The low eight bits are the page index, so that IPTE finds its candidates without a search.
+    #[inline(always)]
+    fn slot(self, address: VirtualAddress) -> usize {
+        let page = address.page();
+        (page ^ page >> 4 & 0xf00 ^ self.way) as usize & (ENTRIES - 1)
+    }
+}
+
+const PAGE_MASK: u64 = !0xfff;
 
 impl Entry {
     /// The frame.
@@ -34,10 +71,27 @@ impl Entry {
     pub(crate) fn frame(&self) -> FrameNumber {
         FrameNumber(u64::from(self.frame))
     }
+
+    /// Generation of the frame when the entry was formed. Under any other the entry is void.
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// A store is refused.
+    #[inline(always)]
+    pub(crate) fn is_protected(&self) -> bool {
+        self.page & property::PROTECTED != 0
+    }
+
+    /// Formed through a large mapping.
+    #[inline(always)]
+    pub(crate) fn is_large(&self) -> bool {
+        self.page & property::LARGE != 0
+    }
 }
 
-const EMPTY: Entry =
-    Entry { asce: 0, page: u64::MAX, leaf: 0, frame: 0, generation: 0, protected: false, large: false };
+const EMPTY: Entry = Entry { asce: 0, page: property::EMPTY, leaf: 0, frame: 0, generation: 0 };
 
 /// What an instruction removes from the buffers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,54 +110,55 @@ pub(crate) enum Purge {
 /// A direct-mapped translation buffer.
 #[derive(Debug)]
 pub(crate) struct TranslationBuffer {
-    entries: Box<[Entry]>,
-    epoch: u64,
+    entries: Box<[Entry; ENTRIES]>,
 }
 
 impl TranslationBuffer {
     /// An empty buffer.
     pub(crate) fn new() -> Self {
-        Self { entries: vec![EMPTY; ENTRIES].into_boxed_slice(), epoch: 0 }
+        let entries = vec![EMPTY; ENTRIES].into_boxed_slice();
+        Self { entries: entries.try_into().expect("a vector of the length of the array") }
+    }
+
+    /// The entry for an address, if there is one whose properties are all among `admitted`. It is live
+    /// only if its generation is that of its frame.
+    #[inline(always)]
+    pub(crate) fn candidate(&self, space: Space, address: VirtualAddress, admitted: u64) -> Option<&Entry> {
+        let entry = &self.entries[space.slot(address)];
+        let differs = (entry.page ^ address.0 & PAGE_MASK) & !admitted | (entry.asce ^ space.asce.0);
+        (differs == 0).then_some(entry)
     }
 
     /// The live entry for an address, if there is one.
     #[inline(always)]
-    pub(crate) fn find(&self, storage: &Storage, asce: Asce, address: VirtualAddress) -> Option<&Entry> {
-        let page = address.page();
-        let entry = &self.entries[slot(asce, page)];
-        let live = entry.page == page
-            && entry.asce == asce.0
-            && entry.generation == storage.generation(entry.frame())
-            && self.epoch == storage.epoch();
-        live.then_some(entry)
+    pub(crate) fn find(&self, storage: &Storage, space: Space, address: VirtualAddress) -> Option<&Entry> {
+        let entry = self.candidate(space, address, property::PROTECTED | property::LARGE)?;
+        (entry.generation == storage.generation(entry.frame())).then_some(entry)
     }
 
     /// Keeps a translation whose byte lies in `frame`.
     pub(crate) fn insert(
         &mut self,
         storage: &Storage,
-        asce: Asce,
+        space: Space,
         address: VirtualAddress,
         found: &Translation,
         frame: FrameNumber,
-    ) -> Entry {
-        if self.epoch != storage.epoch() {
-            self.purge(Purge::All);
-            self.epoch = storage.epoch();
+    ) {
+        let generation = storage.generation(frame);
+        if generation == NEVER_BUFFERED {
+            return;
         }
-        let page = address.page();
-        let entry = Entry {
-            asce: asce.0,
-            page,
+        let properties =
+            if found.protected { property::PROTECTED } else { 0 } | if found.large { property::LARGE } else { 0 };
+        self.entries[space.slot(address)] = Entry {
+            asce: space.asce.0,
+            page: address.0 & PAGE_MASK | properties,
             leaf: found.leaf.0,
             // At most 16 TiB of storage, so 32 bits hold every frame number.
             frame: frame.0 as u32,
-            generation: storage.generation(frame),
-            protected: found.protected,
-            large: found.large,
+            generation,
         };
-        self.entries[slot(asce, page)] = entry;
-        entry
     }
 
     /// Removes entries.
@@ -121,26 +176,18 @@ impl TranslationBuffer {
                 }
             }
             Purge::Index(level, index) => {
-                self.remove(|entry| level.index(VirtualAddress(entry.page.wrapping_mul(4096))) == index);
+                self.remove(|entry| level.index(VirtualAddress(entry.page)) == index);
             }
         }
     }
 
     fn remove(&mut self, which: impl Fn(&Entry) -> bool) {
-        for entry in &mut self.entries {
+        for entry in self.entries.iter_mut() {
             if which(entry) {
                 *entry = EMPTY;
             }
         }
     }
-}
-
-/// The low eight bits are the page index, so that IPTE finds its candidates without a search.
-#[inline(always)]
-fn slot(asce: Asce, page: u64) -> usize {
-    let space = asce.0 >> 12 ^ asce.0 >> 14 ^ asce.0 >> 18;
-    let way = (page >> 8 ^ page >> 12 ^ space) as usize & (WAYS - 1);
-    way << 8 | (page & 0xff) as usize
 }
 
 #[cfg(test)]
@@ -149,7 +196,7 @@ mod tests {
     use crate::config::ByteOrder;
     use crate::storage::{Donation, FrameState};
 
-    const SPACE: Asce = Asce(0x1_0000);
+    const ASCE: Asce = Asce(0x1_0000);
 
     fn found(leaf: u64) -> Translation {
         Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), protected: false, large: false }
@@ -158,25 +205,56 @@ mod tests {
     fn filled() -> (Storage, TranslationBuffer) {
         let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
         let mut buffer = TranslationBuffer::new();
-        buffer.insert(&storage, SPACE, VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
-        buffer.insert(&storage, SPACE, VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
         (storage, buffer)
     }
 
     #[test]
     fn a_page_is_found_under_its_own_space_only() {
         let (storage, buffer) = filled();
-        assert_eq!(buffer.find(&storage, SPACE, VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x5000)).is_none());
-        assert!(buffer.find(&storage, Asce(0x2_0000), VirtualAddress(0x3000)).is_none());
+        assert_eq!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x5000)).is_none());
+        assert!(buffer.find(&storage, Space::of(Asce(0x2_0000)), VirtualAddress(0x3000)).is_none());
+    }
+
+    #[test]
+    fn properties_must_be_admitted() {
+        let (storage, mut buffer) = filled();
+        let translation = Translation { protected: true, ..found(0x8018) };
+        buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &translation, FrameNumber(5));
+        let at = |address, admitted| buffer.candidate(Space::of(ASCE), VirtualAddress(address), admitted).is_some();
+        assert_eq!([at(0x3000, 0), at(0x3000, property::LARGE), at(0x3000, property::PROTECTED)], [false, false, true]);
+        assert!(at(0x4000, 0) && !at(0x5000, property::PROTECTED | property::LARGE));
+        let entry = *buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).unwrap();
+        assert!(entry.is_protected() && !entry.is_large());
+    }
+
+    #[test]
+    fn the_page_at_0_of_space_0_is_not_found_in_an_empty_buffer() {
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        assert!(TranslationBuffer::new().find(&storage, Space::of(Asce(0)), VirtualAddress(0)).is_none());
     }
 
     #[test]
     fn a_zone_change_voids_the_entries_of_its_frame() {
         let (storage, buffer) = filled();
         storage.try_lock(FrameNumber(5)).unwrap().commit(FrameState::Donated(Donation::Base));
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x3000)).is_none());
-        assert!(buffer.find(&storage, SPACE, VirtualAddress(0x4000)).is_some());
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).is_none());
+        assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x4000)).is_some());
+    }
+
+    #[test]
+    fn a_frame_at_the_end_of_its_count_is_not_buffered() {
+        use crate::storage::arena::tests::set_generation;
+        let (storage, mut buffer) = filled();
+        for (generation, buffered) in [(NEVER_BUFFERED - 1, true), (NEVER_BUFFERED, false)] {
+            buffer.purge(Purge::All);
+            set_generation(&storage, FrameNumber(5), generation);
+            buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
+            let hit = buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).is_some();
+            assert_eq!(hit, buffered, "{generation:#x}");
+        }
     }
 
     #[test]
@@ -184,11 +262,11 @@ mod tests {
         let live = |purge| {
             let (storage, mut buffer) = filled();
             buffer.purge(purge);
-            [0x3000, 0x4000].map(|address| buffer.find(&storage, SPACE, VirtualAddress(address)).is_some())
+            [0x3000, 0x4000].map(|address| buffer.find(&storage, Space::of(ASCE), VirtualAddress(address)).is_some())
         };
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8018))), [false, true]);
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8820))), [true, true]);
-        assert_eq!(live(Purge::Space(SPACE)), [false, false]);
+        assert_eq!(live(Purge::Space(ASCE)), [false, false]);
         assert_eq!(live(Purge::Space(Asce(0x2_0000))), [true, true]);
         assert_eq!(live(Purge::Index(Level::Segment, 0)), [false, false]);
         assert_eq!(live(Purge::Index(Level::Segment, 1)), [true, true]);

@@ -231,11 +231,10 @@ pub fn check(tag: Tag, entry: ZoneEntry) -> Verdict {
 
 #[inline(always)]
 fn check_guest(domain: Domain, page: PageIndex, entry: ZoneEntry) -> Verdict {
-    // The three states that admit the owner differ only in the kind, so one comparison decides.
-    let kind = entry.0 & KIND_MASK;
-    let registered =
-        ZoneEntry(entry.0 & !(KIND_MASK | LOCK) | SECURE) == ZoneEntry::new(FrameState::Secure(domain, page));
-    if kind >= SECURE && registered {
+    // The three states that admit the owner are three numbers in a row, so one comparison decides; a closed
+    // entry is none of them.
+    let resident = ZoneEntry::new(FrameState::Secure(domain, page));
+    if (entry.0 & !LOCK).wrapping_sub(resident.0) <= PINNED - SECURE {
         return Verdict::Allow;
     }
     if entry.is_closed() {

@@ -91,6 +91,14 @@ impl Block {
         Self { bytes: [0; MAX_BLOCK_LENGTH], length, order, written: 0..0 }
     }
 
+    /// Makes it a block of another call, without clearing what will be overwritten: bytes that are not kept
+    /// are never read.
+    pub(crate) fn reset(&mut self, length: u16) {
+        self.length = length;
+        self.written = 0..0;
+        self.kept_mut().fill(0);
+    }
+
     /// Length from the header, bytes.
     #[must_use]
     pub const fn length(&self) -> u16 {
@@ -171,7 +179,7 @@ impl Block {
 
     fn array<const N: usize>(&self, offset: u16) -> [u8; N] {
         let mut array = [0; N];
-        if let Some(bytes) = self.bytes.get(usize::from(offset)..usize::from(offset) + N) {
+        if let Some(bytes) = self.kept().get(usize::from(offset)..usize::from(offset) + N) {
             array.copy_from_slice(bytes);
         }
         array
@@ -231,5 +239,17 @@ mod tests {
         block.set_u64(0x24, u64::MAX);
         assert_eq!(block.output(), (0x24, &[0xff; 4][..]));
         assert_eq!(block.u64(0x1fc), 0, "beyond what is kept");
+    }
+
+    #[test]
+    fn a_block_that_is_used_again_shows_nothing_of_the_last_call() {
+        let mut block = Block::new(0x40, ByteOrder::Big);
+        block.kept_mut().fill(0xff);
+        block.set_u64(0x38, 1);
+        block.reset(0x20);
+        assert_eq!((block.length(), block.output().1, block.kept()), (0x20, &[][..], &[0; 0x20][..]));
+        assert_eq!((block.u64(0x18), block.u64(0x1c), block.u64(0x20), block.u8(0x3f)), (0, 0, 0, 0));
+        block.reset(0x40);
+        assert_eq!(block.kept(), [0; 0x40]);
     }
 }

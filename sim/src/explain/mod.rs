@@ -19,10 +19,24 @@ mod rules_decisions;
 mod rules_invariants;
 mod rules_transitions;
 
+use uvsim_model::uvc::Command;
+
 pub use entry::{Block, Entry, Heading, Kind, Section};
 pub(crate) use layout::wrap;
 pub use layout::{lines, render};
 pub use query::{Unknown, lookup};
+
+/// What a command wants to say with a code, as a clause; several where it does not tell them apart.
+#[must_use]
+pub fn response_meaning(command: Command, rc: u16, rrc: u16) -> Option<String> {
+    commands::of(command).short(rc, rrc)
+}
+
+/// The name of an interception code.
+#[must_use]
+pub fn interception_name(code: u16) -> Option<&'static str> {
+    interceptions::ALL.iter().find(|one| u16::from(one.code) == code).map(|one| one.name)
+}
 
 #[cfg(test)]
 mod tests;

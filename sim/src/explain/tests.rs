@@ -60,7 +60,11 @@ fn every_code_of_the_tables_resolves_alone_and_with_its_command() {
 
 #[test]
 fn every_outcome_of_the_scenario_language_resolves() {
-    assert_eq!(outcomes::NAMES.len(), 18);
+    let mut named = outcomes::NAMES.to_vec();
+    let mut taken: Vec<&str> = crate::scenario::Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+    named.sort_unstable();
+    taken.sort_unstable();
+    assert_eq!(named, taken, "what `expect=` takes");
     for outcome in outcomes::NAMES {
         assert!(lookup(outcome).is_ok(), "{outcome}");
         assert!(lookup(&format!("expect={outcome}")).is_ok(), "{outcome}");
@@ -216,4 +220,18 @@ fn whole_pages() {
     insta::assert_snapshot!("import_at_100", page("import", 100));
     insta::assert_snapshot!("t26_at_100", page("T26", 100));
     insta::assert_snapshot!("bare_0x10a_at_80", page("0x10a", 80));
+}
+
+#[test]
+fn a_command_is_called_installed_exactly_if_the_newest_machine_has_it() {
+    use uvsim_model::config::{Generation, MachineConfig};
+    use uvsim_model::uvc::{Command, Issuer};
+    let machine = uvsim_model::Machine::new(MachineConfig { generation: Generation::Z17, ..MachineConfig::default() });
+    let machine = machine.unwrap();
+    let installed = crate::kernel::Kernel::boot(&machine, Vec::new()).unwrap().installed(0).unwrap();
+    for &command in Command::ALL.iter().filter(|command| command.row().issuer != Issuer::Guest) {
+        let entry = &lookup(command.name()).unwrap()[0];
+        let text = render(entry, 1000);
+        assert_eq!(text.contains("not built into this version"), !installed.contains(command), "{}", command.name());
+    }
 }

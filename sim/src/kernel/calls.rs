@@ -34,6 +34,7 @@ impl Kernel<'_> {
             if !matches!(observed.outcome, Outcome::Busy | Outcome::Partial) {
                 return Ok(observed);
             }
+            self.in_time()?;
         }
         Ok(Observed::plain(Outcome::Busy, "Q19"))
     }
@@ -88,7 +89,8 @@ impl Kernel<'_> {
 /// What a condition code and the codes in the block mean: rc 0x0100 is `ok` (D4).
 pub(super) fn answered(cc: ConditionCode, block: &[u8]) -> Observed {
     let half = |at: usize| u16::from_be_bytes([block[at], block[at + 1]]);
-    let codes = |outcome| Observed { rc: Some(half(4)), rrc: Some(half(6)), ..Observed::plain(outcome, "") };
+    let command = Command::from_code(half(2));
+    let codes = |outcome| Observed { rc: Some(half(4)), rrc: Some(half(6)), command, ..Observed::plain(outcome, "") };
     match cc {
         ConditionCode::Done => codes(Outcome::Ok),
         ConditionCode::Other if half(4) == 0x100 => codes(Outcome::Ok),

@@ -83,8 +83,8 @@ impl Kernel<'_> {
             SieExit::HostInterruption(interruption) => self.answer_interruption(cpu, guest, interruption),
             SieExit::Interception(interception) => match (interception.code, pinned) {
                 (112, _) => {
-                    self.page_in(cpu, guest, 0)?;
-                    self.page_in(cpu, guest, 1).map(drop)
+                    self.bring_in(cpu, guest, 0)?;
+                    self.bring_in(cpu, guest, 1).map(drop)
                 }
                 (108, Some(page)) => self.unpin(cpu, guest, page).map(drop),
                 _ => Err(Observed::interception(interception).into()),
@@ -95,7 +95,7 @@ impl Kernel<'_> {
     fn answer_interruption(&mut self, cpu: u16, guest: usize, it: ProgramInterruption) -> Result<(), Stop> {
         let page = it.teid.address() / PAGE_SIZE;
         match it.code {
-            code if code.is_translation_exception() => self.page_in(cpu, guest, page).map(drop),
+            code if code.is_translation_exception() => self.bring_in(cpu, guest, page).map(drop),
             ProgramCode::NonSecureStorageAccess => self.import(cpu, guest, page).map(drop),
             ProgramCode::SecureStorageViolation => {
                 let Some(frame) = self.mapped(guest, page) else { return Err(Observed::UNMAPPED.into()) };

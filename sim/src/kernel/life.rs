@@ -5,7 +5,6 @@ use super::{Kernel, Observed, PageBytes, Stop};
 use crate::scenario::Outcome;
 use std::collections::BTreeMap;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
-use uvsim_model::crypto::ImageDigests;
 use uvsim_model::uvc::{Command, InstalledCalls};
 use uvsim_model::{
     CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, CONFIGURATION_LENGTH_PER_MEBIBYTE, CPU_STORAGE_LENGTH, Reset,
@@ -32,7 +31,7 @@ pub(super) struct GuestRecord {
     /// 0 if never created; that of the last configuration otherwise.
     pub(super) handle: u64,
     pub(super) live: bool,
-    verified: bool,
+    pub(super) verified: bool,
     pub(super) vcpus: Vec<Vcpu>,
     donation: Option<Donation>,
     /// Page → frame.
@@ -64,11 +63,9 @@ struct Donation {
 const BASE_FRAMES: u64 = CONFIGURATION_BASE_LENGTH / PAGE_SIZE;
 /// The extended system control area is a little longer than 16 KiB.
 const SCA_FRAMES: u64 = 5;
-const PREFIX_PAGES: [u64; 2] = [0, 1];
-const PLAIN_HEADER_LENGTH: u64 = 0xe8;
 const STATE_OPERATING: u64 = 1;
 const STATE_STOPPED: u64 = 2;
-const STATE_LOAD: u64 = 5;
+pub(super) const STATE_LOAD: u64 = 5;
 
 impl GuestRecord {
     pub(super) fn new(plan: GuestPlan) -> Self {
@@ -82,8 +79,8 @@ impl Kernel<'_> {
     ///
     /// # Errors
     /// The first refused call, or storage that is too small.
-    pub fn create(&mut self, guest: usize) -> Result<Observed, Stop> {
-        self.initialise_ultravisor()?;
+    pub fn create(&mut self, cpu: u16, guest: usize) -> Result<Observed, Stop> {
+        self.initialise_ultravisor(cpu)?;
         let donation = self.gather(guest)?;
         let memory = self.guests[guest].plan.memory;
         let asce = self.guests[guest].space.asce.0;
@@ -94,31 +91,32 @@ impl Kernel<'_> {
             ("guest-sca", donation.sca.0),
             ("guest-asce", asce),
         ];
-        let answer = self.call(0, Command::CreateSecConf, &fields)?;
+        let answer = self.call(cpu, Command::CreateSecConf, &fields)?;
         if answer.outcome != Outcome::Ok {
             if answer.rc.is_some_and(|rc| rc & 0x8000 != 0) {
                 // The configuration exists all the same and must be destroyed (D17).
-                let handle = self.output(0, Command::CreateSecConf, "guest-handle")?;
-                self.must(0, Command::DestroySecConf, &[("handle", handle)])?;
+                let handle = self.output(cpu, Command::CreateSecConf, "guest-handle")?;
+                self.must(cpu, Command::DestroySecConf, &[("handle", handle)])?;
             }
             self.scatter(&donation)?;
             return Err(Stop::Outcome(answer));
         }
-        let handle = self.output(0, Command::CreateSecConf, "guest-handle")?;
+        let handle = self.output(cpu, Command::CreateSecConf, "guest-handle")?;
         let record = &mut self.guests[guest];
         (record.handle, record.live, record.verified) = (handle, true, false);
         record.donation = Some(donation);
-        record.vcpus = vec![Vcpu::default(); usize::from(record.plan.vcpus)];
+        let gone = core::mem::replace(&mut record.vcpus, vec![Vcpu::default(); usize::from(record.plan.vcpus)]);
+        self.forget_vcpus(&gone);
         for number in 0..self.guests[guest].plan.vcpus {
-            if let Err(stop) = self.create_vcpu(guest, number) {
-                self.destroy_configuration(guest, Command::DestroySecConf)?;
+            if let Err(stop) = self.create_vcpu(cpu, guest, number) {
+                self.destroy_configuration(cpu, guest, Command::DestroySecConf)?;
                 return Err(stop);
             }
         }
         Ok(answer)
     }
 
-    fn create_vcpu(&mut self, guest: usize, number: u16) -> Result<(), Stop> {
+    fn create_vcpu(&mut self, cpu: u16, guest: usize, number: u16) -> Result<(), Stop> {
         let storage = self.allocate(CPU_STORAGE_LENGTH / PAGE_SIZE, 1, "CPU storage")?;
         let state_description = self.allocate_cleared("a state description")?;
         let sida = self.allocate_cleared("a secure-instruction data area")?;
@@ -129,17 +127,17 @@ impl Kernel<'_> {
             ("num", u64::from(number)),
             ("state-origin", state_description.0),
         ];
-        if let Err(stop) = self.must(0, Command::CreateSecCpu, &fields) {
+        if let Err(stop) = self.must(cpu, Command::CreateSecCpu, &fields) {
             [storage, state_description, sida].into_iter().for_each(|frame| self.free_frames(frame, 1));
             return Err(stop);
         }
-        let cpu = self.output(0, Command::CreateSecCpu, "cpu-handle")?;
-        self.put_u64(AbsoluteAddress(state_description.0 + 0x10), cpu)?;
+        let vcpu = self.output(cpu, Command::CreateSecCpu, "cpu-handle")?;
+        self.put_u64(AbsoluteAddress(state_description.0 + 0x10), vcpu)?;
         self.put_u64(AbsoluteAddress(state_description.0 + 0x18), handle)?;
         self.put(AbsoluteAddress(state_description.0 + 0x68), &[2])?;
         self.put_u64(AbsoluteAddress(state_description.0 + 0x180), sida.0)?;
         self.guests[guest].vcpus[usize::from(number)] =
-            Vcpu { handle: cpu, live: true, ran: false, storage, state_description, sida };
+            Vcpu { handle: vcpu, live: true, ran: false, storage, state_description, sida };
         Ok(())
     }
 
@@ -163,6 +161,16 @@ impl Kernel<'_> {
     fn gather_variable(&mut self, count: u64) -> Result<Vec<FrameNumber>, Stop> {
         const WHOLE: u64 = MEBIBYTE / PAGE_SIZE;
         const WHAT: &str = "configuration variable storage";
+        if count > self.free.total() {
+            self.sweep();
+        }
+        if count > self.free.total() {
+            return Err(Stop::OutOfStorage {
+                what: WHAT.into(),
+                needed: count * PAGE_SIZE,
+                available: self.free.total() * PAGE_SIZE,
+            });
+        }
         let mut frames = Vec::new();
         while count - frames.len() as u64 >= WHOLE {
             let first = self.allocate(WHOLE, WHOLE, WHAT)?.frame().0;
@@ -187,77 +195,33 @@ impl Kernel<'_> {
     ///
     /// # Errors
     /// The first refused call, or storage that is too small.
-    pub fn start(&mut self, guest: usize) -> Result<Observed, Stop> {
+    pub fn start(&mut self, cpu: u16, guest: usize) -> Result<Observed, Stop> {
         if !self.guests[guest].live {
-            self.create(guest)?;
+            self.create(cpu, guest)?;
         }
         if !self.guests[guest].verified {
-            return self.boot_guest(guest);
+            return self.boot_guest(cpu, guest);
         }
         let mut last = Observed::OK;
         for number in 0..self.guests[guest].vcpus.len() {
             if self.guests[guest].vcpus[number].ran {
-                last = self.set_vcpu_state(guest, number, STATE_OPERATING)?;
+                last = self.set_vcpu_state(cpu, guest, number, STATE_OPERATING)?;
             }
         }
         Ok(last)
     }
 
-    fn boot_guest(&mut self, guest: usize) -> Result<Observed, Stop> {
-        let image = self.image(guest);
-        let handle = self.guests[guest].handle;
-        let header = self.allocate_cleared("the image header")?;
-        let bytes = plain_header(&image);
-        self.put(header, &bytes)?;
-        let fields =
-            [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", PLAIN_HEADER_LENGTH)];
-        let accepted = self.must(0, Command::SetSecConfParams, &fields);
-        self.free_frames(header, 1);
-        accepted?;
-        for (&page, bytes) in &image {
-            let frame = self.frame_of(0, guest, page)?;
-            self.put(frame.address(), &bytes[..])?;
-            let fields = [
-                ("guest-handle", handle),
-                ("gaddr", page * PAGE_SIZE),
-                ("tweak-prefix", COMPONENT),
-                ("tweak-offset", page * PAGE_SIZE),
-            ];
-            self.must(0, Command::UnpackImg, &fields)?;
-        }
-        self.must(0, Command::VerifyImg, &[("handle", handle)])?;
-        self.guests[guest].verified = true;
-        self.set_vcpu_state(guest, 0, STATE_LOAD)?;
-        let mut last = Observed::OK;
-        for page in PREFIX_PAGES {
-            last = self.page_in(0, guest, page)?;
-        }
-        Ok(last)
-    }
-
-    /// The pages that loads touch, whole.
-    fn image(&self, guest: usize) -> BTreeMap<u64, Box<PageBytes>> {
-        let mut image: BTreeMap<u64, Box<PageBytes>> = BTreeMap::new();
-        for (address, bytes) in &self.guests[guest].plan.loads {
-            let mut at = *address;
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let offset = (at % PAGE_SIZE) as usize;
-                let (part, tail) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
-                let page = image.entry(at / PAGE_SIZE).or_insert_with(|| Box::new([0; PAGE_SIZE as usize]));
-                page[offset..offset + part.len()].copy_from_slice(part);
-                at += part.len() as u64;
-                rest = tail;
-            }
-        }
-        image
-    }
-
-    fn set_vcpu_state(&mut self, guest: usize, number: usize, state: u64) -> Result<Observed, Stop> {
+    pub(super) fn set_vcpu_state(
+        &mut self,
+        cpu: u16,
+        guest: usize,
+        number: usize,
+        state: u64,
+    ) -> Result<Observed, Stop> {
         let handle = self.guests[guest].vcpus.get(number).map_or(0, |vcpu| vcpu.handle);
-        let answer = self.must(0, Command::CpuSetState, &[("cpu-handle", handle), ("state", state)])?;
+        let answer = self.must(cpu, Command::CpuSetState, &[("cpu-handle", handle), ("state", state)])?;
         if let Some(vcpu) = self.guests[guest].vcpus.get_mut(number)
-            && state == STATE_LOAD
+            && runs(state)
         {
             vcpu.ran = true;
         }
@@ -268,10 +232,10 @@ impl Kernel<'_> {
     ///
     /// # Errors
     /// The first refused call.
-    pub fn stop(&mut self, guest: usize) -> Result<Observed, Stop> {
+    pub fn stop(&mut self, cpu: u16, guest: usize) -> Result<Observed, Stop> {
         let mut last = Observed::OK;
         for number in 0..self.guests[guest].plan.vcpus {
-            last = self.set_vcpu_state(guest, usize::from(number), STATE_STOPPED)?;
+            last = self.set_vcpu_state(cpu, guest, usize::from(number), STATE_STOPPED)?;
         }
         Ok(last)
     }
@@ -280,9 +244,9 @@ impl Kernel<'_> {
     ///
     /// # Errors
     /// A refusal.
-    pub fn unshare_all(&mut self, guest: usize) -> Result<Observed, Stop> {
+    pub fn unshare_all(&mut self, cpu: u16, guest: usize) -> Result<Observed, Stop> {
         let handle = self.guests[guest].handle;
-        self.must(0, Command::SetUnsharedAll, &[("handle", handle)])
+        self.must(cpu, Command::SetUnsharedAll, &[("handle", handle)])
     }
 
     /// `host teardown`: the CPUs, the configuration, then each page with a frame is destroyed, else exported.
@@ -290,44 +254,44 @@ impl Kernel<'_> {
     ///
     /// # Errors
     /// The first refused call.
-    pub fn teardown(&mut self, guest: usize, fast: bool) -> Result<Observed, Stop> {
-        if fast && !self.installed()?.contains(Command::DestroySecConfFast) {
-            self.destroy_vcpus(guest)?;
+    pub fn teardown(&mut self, cpu: u16, guest: usize, fast: bool) -> Result<Observed, Stop> {
+        if fast && !self.installed(cpu)?.contains(Command::DestroySecConfFast) {
+            self.destroy_vcpus(cpu, guest)?;
             return Ok(Observed { rule: "D83", ..Observed::OK });
         }
         let command = if fast { Command::DestroySecConfFast } else { Command::DestroySecConf };
-        let answer = self.destroy_configuration(guest, command)?;
+        let answer = self.destroy_configuration(cpu, guest, command)?;
         if fast {
             return Ok(answer);
         }
         let frames: Vec<FrameNumber> = self.guests[guest].mapped.values().copied().collect();
         for frame in frames {
-            let destroyed = self.call(0, Command::DestrSecStor, &[("paddr", frame.address().0)])?;
+            let destroyed = self.call(cpu, Command::DestrSecStor, &[("paddr", frame.address().0)])?;
             // The old machine calls a frame that is clean already by a code of its own (D66).
             let clean = destroyed.rc == Some(0x107) && destroyed.rrc == Some(0xd);
             if destroyed.outcome != Outcome::Ok && !clean {
-                self.must(0, Command::ConvFromSecStor, &[("paddr", frame.address().0)])?;
+                self.must(cpu, Command::ConvFromSecStor, &[("paddr", frame.address().0)])?;
             }
         }
         Ok(answer)
     }
 
     /// The calls that QUI reports.
-    fn installed(&mut self) -> Result<InstalledCalls, Stop> {
-        self.must(0, Command::QueryUvInformation, &[])?;
-        let at = self.block_address(0).0 + 0x10;
+    pub(crate) fn installed(&mut self, cpu: u16) -> Result<InstalledCalls, Stop> {
+        self.must(cpu, Command::QueryUvInformation, &[])?;
+        let at = self.block_address(cpu).0 + 0x10;
         let mut words = [0; 4];
         for (word, offset) in words.iter_mut().zip((0u64..).step_by(8)) {
-            *word = self.cpu(0).load_u64(VirtualAddress(at + offset))?;
+            *word = self.cpu(cpu).load_u64(VirtualAddress(at + offset))?;
         }
         Ok(InstalledCalls(words))
     }
 
-    fn destroy_vcpus(&mut self, guest: usize) -> Result<(), Stop> {
+    fn destroy_vcpus(&mut self, cpu: u16, guest: usize) -> Result<(), Stop> {
         for number in 0..self.guests[guest].vcpus.len() {
             let vcpu = self.guests[guest].vcpus[number].clone();
             if vcpu.live {
-                self.must(0, Command::DestroySecCpu, &[("handle", vcpu.handle)])?;
+                self.must(cpu, Command::DestroySecCpu, &[("handle", vcpu.handle)])?;
                 self.guests[guest].vcpus[number].live = false;
                 self.free_frames(vcpu.storage, 1);
                 self.free_frames(vcpu.sida, 1);
@@ -336,10 +300,10 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    fn destroy_configuration(&mut self, guest: usize, command: Command) -> Result<Observed, Stop> {
-        self.destroy_vcpus(guest)?;
+    fn destroy_configuration(&mut self, cpu: u16, guest: usize, command: Command) -> Result<Observed, Stop> {
+        self.destroy_vcpus(cpu, guest)?;
         let handle = self.guests[guest].handle;
-        let answer = self.must(0, command, &[("handle", handle)])?;
+        let answer = self.must(cpu, command, &[("handle", handle)])?;
         self.guests[guest].live = false;
         self.guests[guest].verified = false;
         if let Some(donation) = self.guests[guest].donation.take() {
@@ -348,32 +312,41 @@ impl Kernel<'_> {
         Ok(answer)
     }
 
-    /// `host reset-machine`: load-normal reset (T43). Guests fall back to none, mappings stay, the swap store
+    /// `host reset-machine`: load-normal reset by this CPU, the others stop (T43). Guests fall back to none, mappings stay, the swap store
     /// is empty.
     ///
     /// # Errors
     /// Only an error of this program.
-    pub fn reset_machine(&mut self) -> Result<Observed, Stop> {
-        self.stop_others();
-        self.cpu(0).reset_machine(Reset::LoadNormal).map_err(|error| Stop::Internal(error.to_string()))?;
+    pub fn reset_machine(&mut self, cpu: u16) -> Result<Observed, Stop> {
         for guest in 0..self.guests.len() {
+            // Their frames are set aside now and free once the reset has made them non-secure.
             let vcpus = core::mem::take(&mut self.guests[guest].vcpus);
-            for vcpu in vcpus.iter().filter(|vcpu| vcpu.live) {
-                self.free_frames(vcpu.storage, 1);
-                self.free_frames(vcpu.sida, 1);
-            }
-            let donation = self.guests[guest].donation.take();
-            if let Some(donation) = donation {
+            self.forget_vcpus(&vcpus);
+            if let Some(donation) = self.guests[guest].donation.take() {
                 self.scatter(&donation)?;
             }
             let record = &mut self.guests[guest];
-            record.live = false;
-            record.verified = false;
-            record.handle = 0;
+            (record.live, record.verified, record.handle) = (false, false, 0);
             record.swap.clear();
         }
+        self.stop_others(cpu);
+        self.cpu(cpu).reset_machine(Reset::LoadNormal).map_err(|error| Stop::Internal(error.to_string()))?;
         self.sweep();
         Ok(Observed { rule: "T43", ..Observed::OK })
+    }
+
+    /// Gives up what vCPUs that nobody will enter again have been given. A destroyed one has kept its state
+    /// description, so that SIE can still be tried with it.
+    fn forget_vcpus(&mut self, vcpus: &[Vcpu]) {
+        for vcpu in vcpus {
+            if vcpu.live {
+                self.free_frames(vcpu.storage, 1);
+                self.free_frames(vcpu.sida, 1);
+            }
+            if vcpu.state_description.0 != 0 {
+                self.free_frames(vcpu.state_description, 1);
+            }
+        }
     }
 
     /// Takes note of what a raw call has done behind the kernel's back, so that the life cycle goes on from
@@ -406,7 +379,7 @@ impl Kernel<'_> {
                         freed.into_iter().for_each(|frame| self.free_frames(frame, 1));
                     }
                 }
-                Command::CpuSetState if block.get(0x27) == Some(&(STATE_LOAD as u8)) => {
+                Command::CpuSetState if block.get(0x27).is_some_and(|&state| runs(state.into())) => {
                     let found = record.vcpus.iter_mut().find(|vcpu| vcpu.live && vcpu.handle == handle);
                     if let Some(vcpu) = found {
                         vcpu.ran = true;
@@ -437,22 +410,7 @@ impl Kernel<'_> {
     }
 }
 
-/// Tweak prefix of the only component: a type of 2 bytes and 6 bytes of anything.
-const COMPONENT: u64 = 1 << 48;
-
-/// The plain image header (D49) of an image whose pages are loaded in rising order.
-fn plain_header(image: &BTreeMap<u64, Box<PageBytes>>) -> Vec<u8> {
-    let mut digests = ImageDigests::default();
-    for (&page, bytes) in image {
-        digests.add(bytes, page * PAGE_SIZE, [COMPONENT, page * PAGE_SIZE]);
-    }
-    let mut header = Vec::from(*b"UVSIMPLN");
-    header.extend(1u32.to_be_bytes());
-    header.extend((PLAIN_HEADER_LENGTH as u32).to_be_bytes());
-    header.extend((image.len() as u64).to_be_bytes());
-    // PSW: 64-bit addressing, address 0.
-    header.extend(0x0000_0001_8000_0000u64.to_be_bytes());
-    header.extend(0u64.to_be_bytes());
-    digests.finish().iter().for_each(|digest| header.extend(digest));
-    header
+/// Whether a vCPU in this state runs.
+const fn runs(state: u64) -> bool {
+    matches!(state, STATE_OPERATING | STATE_LOAD)
 }

@@ -4,6 +4,7 @@
 //! Ultravisor calls with blocks in storage, maps and unmaps guest pages, answers guest faults and keeps a
 //! swap store. Where a scenario makes it do something foolish, it does it.
 
+mod boot;
 mod calls;
 mod faults;
 mod intervals;
@@ -16,6 +17,7 @@ mod vcpu;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
 use uvsim_model::cpu::HostCpu;
@@ -64,6 +66,8 @@ pub struct Kernel<'m> {
     guests: Vec<GuestRecord>,
     /// Compare the state around every call that the Ultravisor may refuse.
     pub watch: bool,
+    /// When to give up repeating a call that stays busy.
+    pub deadline: Option<Instant>,
     /// What the last comparison found.
     changed: Option<String>,
     /// The rule behind the last answer.
@@ -100,6 +104,7 @@ impl<'m> Kernel<'m> {
             lowcores: Vec::new(),
             guests: Vec::new(),
             watch: true,
+            deadline: None,
             changed: None,
             rule: "",
             trail: Trail::new(),
@@ -119,7 +124,7 @@ impl<'m> Kernel<'m> {
         for guest in 0..kernel.guests.len() {
             kernel.build_guest_space(guest)?;
         }
-        kernel.initialise_ultravisor()?;
+        kernel.initialise_ultravisor(0)?;
         Ok(kernel)
     }
 
@@ -129,14 +134,13 @@ impl<'m> Kernel<'m> {
         self.machine
     }
 
-    /// INIT_UV if it is due, with only CPU 0 operating; afterwards all CPUs operate.
-    fn initialise_ultravisor(&mut self) -> Result<(), Stop> {
+    /// INIT_UV by a CPU if it is due, with only that one operating; afterwards all CPUs operate.
+    fn initialise_ultravisor(&mut self, cpu: u16) -> Result<(), Stop> {
         if !self.machine.is_initialised() {
-            for cpu in self.cpus.iter_mut().skip(1) {
-                *cpu = None;
-            }
-            self.enter_home(0)?;
-            self.must(0, uvsim_model::uvc::Command::InitUv, &[("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)])?;
+            self.stop_others(cpu);
+            self.enter_home(cpu)?;
+            let fields = [("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)];
+            self.must(cpu, uvsim_model::uvc::Command::InitUv, &fields)?;
         }
         for number in 0..self.machine.config().cpus {
             self.enter_home(number)?;
@@ -144,10 +148,12 @@ impl<'m> Kernel<'m> {
         Ok(())
     }
 
-    /// Stops all CPUs but CPU 0, as a machine reset does.
-    fn stop_others(&mut self) {
-        for cpu in self.cpus.iter_mut().skip(1) {
-            *cpu = None;
+    /// Stops all CPUs but one.
+    fn stop_others(&mut self, cpu: u16) {
+        for (number, slot) in (0u16..).zip(&mut self.cpus) {
+            if number != cpu {
+                *slot = None;
+            }
         }
     }
 
@@ -181,18 +187,30 @@ impl<'m> Kernel<'m> {
 
     /// `count` consecutive frames, aligned to `align` frames, lowest first.
     fn allocate(&mut self, count: u64, align: u64, what: &str) -> Result<AbsoluteAddress, Stop> {
-        if let Some(first) = self.free.take(count, align) {
-            return Ok(FrameNumber(first).address());
+        let mut swept = false;
+        loop {
+            match self.free.take(count, align) {
+                Some(first) if self.all_non_secure(first, count) => return Ok(FrameNumber(first).address()),
+                // A raw call has donated frames that the kernel took for free.
+                Some(first) => (first..first + count).for_each(|frame| self.release(FrameNumber(frame))),
+                None if swept => {
+                    return Err(Stop::OutOfStorage {
+                        what: what.into(),
+                        needed: count * PAGE_SIZE,
+                        available: self.free.total() * PAGE_SIZE,
+                    });
+                }
+                None => {
+                    self.sweep();
+                    swept = true;
+                }
+            }
         }
-        self.sweep();
-        match self.free.take(count, align) {
-            Some(first) => Ok(FrameNumber(first).address()),
-            None => Err(Stop::OutOfStorage {
-                what: what.into(),
-                needed: count * PAGE_SIZE,
-                available: self.free.total() * PAGE_SIZE,
-            }),
-        }
+    }
+
+    fn all_non_secure(&self, first: u64, count: u64) -> bool {
+        (first..first + count)
+            .all(|frame| self.machine.frame_state(FrameNumber(frame)) == uvsim_model::storage::FrameState::NonSecure)
     }
 
     fn free_frames(&mut self, first: AbsoluteAddress, count: u64) {
@@ -237,6 +255,20 @@ impl<'m> Kernel<'m> {
     /// What a comparison of states around a refused call has found, once (D64).
     pub fn take_changed(&mut self) -> Option<String> {
         self.changed.take()
+    }
+
+    /// Whether there is time left.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn in_time(&self) -> Result<(), Stop> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) { Err(Stop::TimeOut) } else { Ok(()) }
+    }
+
+    /// As if a refused call had changed the state: no model that is right does.
+    #[cfg(test)]
+    pub(crate) fn pretend_change(&mut self) {
+        self.changed = Some("pretended".into());
     }
 
     fn rule_of_last_call(&self) -> &'static str {

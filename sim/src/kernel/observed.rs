@@ -3,6 +3,7 @@
 use crate::scenario::Outcome;
 use uvsim_model::cpu::{GuestEvent, Interception, SieExit};
 use uvsim_model::storage::{ProgramCode, ProgramInterruption, Teid};
+use uvsim_model::uvc::Command;
 
 /// An outcome with its codes and the rule behind it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,8 @@ pub struct Observed {
     pub code: Option<u16>,
     /// The rule, `""` if none is known.
     pub rule: &'static str,
+    /// The command that was answered.
+    pub command: Option<Command>,
     /// The interruption, where there was one.
     pub interruption: Option<ProgramInterruption>,
 }
@@ -35,6 +38,8 @@ pub enum Stop {
         /// Bytes there are.
         available: u64,
     },
+    /// The kernel's deadline is over.
+    TimeOut,
     /// Only an error of this program can lead here.
     Internal(String),
 }
@@ -46,7 +51,7 @@ impl Observed {
     /// An outcome without codes.
     #[must_use]
     pub const fn plain(outcome: Outcome, rule: &'static str) -> Self {
-        Self { outcome, rc: None, rrc: None, code: None, rule, interruption: None }
+        Self { outcome, rc: None, rrc: None, code: None, rule, command: None, interruption: None }
     }
 
     /// A program interruption.

@@ -214,13 +214,23 @@ impl Kernel<'_> {
     /// `host page-in`: a fresh frame with the stored bytes, else the one it has; then import.
     ///
     /// # Errors
-    /// A refused import; the page then keeps its frame.
+    /// Neither stored bytes nor a frame, or a refused import; the page then keeps its frame.
     pub fn page_in(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
         if self.guests[guest].swap.contains_key(&page) {
             self.map_fresh(cpu, guest, page)?;
-        } else {
-            self.frame_of(cpu, guest, page)?;
+        } else if self.mapped(guest, page).is_none() {
+            return Err(Observed::UNMAPPED.into());
         }
+        self.import(cpu, guest, page)
+    }
+
+    /// The answer to a page that a guest misses: a frame is mapped if there is none, as user memory does; then
+    /// import.
+    ///
+    /// # Errors
+    /// A refused import; the page then keeps its frame.
+    pub fn bring_in(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
+        self.frame_of(cpu, guest, page)?;
         self.import(cpu, guest, page)
     }
 

@@ -1,12 +1,12 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
-use super::execute::{described, observed};
+use super::words::{described, observed};
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
 use crate::explain::wrap;
 use crate::kernel::Transition;
-use crate::scenario::{Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
+use crate::scenario::{Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
 use std::io::Write;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
@@ -19,8 +19,14 @@ pub struct Human<W: Write> {
     quiet: bool,
     /// Depth of loops, and whether this is the first pass of all of them.
     passes: Vec<u64>,
+    /// Whether long workloads show a progress bar, and that of the current one.
+    bars: bool,
     bar: Option<ProgressBar>,
+    /// Where errors of files go; if nowhere, they go to `out`.
+    errors: Option<Box<dyn Write>>,
     files: u64,
+    /// Files were checked, not run.
+    checked: bool,
 }
 
 /// A workload shorter than this needs no progress bar.
@@ -35,7 +41,32 @@ impl<W: Write> Human<W> {
     /// colours if `colour` says so.
     pub fn new(out: W, colour: bool, width: usize) -> Self {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        Self { out, theme, width, quiet: false, passes: Vec::new(), bar: None, files: 0 }
+        Self {
+            out,
+            theme,
+            width,
+            quiet: false,
+            passes: Vec::new(),
+            bars: false,
+            bar: None,
+            errors: None,
+            files: 0,
+            checked: false,
+        }
+    }
+
+    /// Errors of files and arguments go here, what happens in the runs does not.
+    #[must_use]
+    pub fn errors_to(mut self, errors: impl Write + 'static) -> Self {
+        self.errors = Some(Box::new(errors));
+        self
+    }
+
+    /// Long workloads show a progress bar on standard error, which should be a terminal.
+    #[must_use]
+    pub fn progress_bars(mut self, bars: bool) -> Self {
+        self.bars = bars;
+        self
     }
 
     /// Only failures and the verdict.
@@ -58,12 +89,24 @@ impl<W: Write> Human<W> {
         "  ".repeat(2 + self.passes.len())
     }
 
-    fn diagnostic(&mut self, diagnostic: &dyn Diagnostic) {
-        let mut text = String::new();
-        let handler = GraphicalReportHandler::new_themed(self.theme.clone()).with_width(self.width).with_links(false);
-        if handler.render_report(&mut text, diagnostic).is_ok() {
-            self.line(text.trim_end());
+    /// An error of a file or of the arguments.
+    fn complain(&mut self, text: &str) {
+        let _ = match &mut self.errors {
+            Some(errors) => {
+                // What has been told so far comes first.
+                let _ = self.out.flush();
+                writeln!(errors, "{text}").and_then(|()| errors.flush())
+            }
+            None => writeln!(self.out, "{text}"),
+        };
+    }
+
+    /// A blank line between two files.
+    fn separate(&mut self) {
+        if self.files > 0 && !self.quiet {
+            self.line("");
         }
+        self.files += 1;
     }
 }
 
@@ -72,10 +115,7 @@ impl<W: Write> Report for Human<W> {
         if self.quiet {
             return;
         }
-        if self.files > 0 {
-            self.line("");
-        }
-        self.files += 1;
+        self.separate();
         self.line(&scenario.name.style(TITLE).to_string());
         if let Some(about) = &scenario.about {
             wrap(about, self.width.saturating_sub(2)).iter().for_each(|line| self.line(&format!("  {line}")));
@@ -116,7 +156,9 @@ impl<W: Write> Report for Human<W> {
         }
         let mark = if end.passed { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
         let mut notes = Vec::new();
-        if end.got.outcome != crate::scenario::Outcome::Ok || !end.passed {
+        // A read or check that ends `ok` and fails all the same is told of by its failure.
+        let ok = |outcome| outcome == Outcome::Ok;
+        if !ok(end.got.outcome) || !ok(end.statement.expectation.outcome) {
             notes.extend(outcome_note(end));
         }
         let told = end.transitions.iter().any(|transition| transition.rule == end.got.rule);
@@ -156,7 +198,7 @@ impl<W: Write> Report for Human<W> {
     }
 
     fn progress(&mut self, workload: &Workload, accesses: u64) {
-        if workload.accesses < LONG {
+        if !self.bars || workload.accesses < LONG {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
@@ -197,23 +239,41 @@ impl<W: Write> Report for Human<W> {
 
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>) {
         self.passes.clear();
-        let at = format!("{}:{}:{}:", scenario.path.display(), place.line, place.column);
-        self.line(&format!("  {} {}", at.style(TITLE), message.style(BAD)));
-        if let Some(help) = help {
-            self.line(&format!("    help: {help}"));
-        }
+        let at = format!("{}:{}:{}", scenario.path.display(), place.line, place.column);
+        self.complain(&one_error(&format!("{at}: {message}"), help));
+    }
+
+    fn argument(&mut self, message: &str, help: Option<&str>) {
+        self.complain(&one_error(message, help));
     }
 
     fn unusable(&mut self, errors: &ScenarioErrors) {
-        if self.files > 0 && !self.quiet {
-            self.line("");
+        if self.errors.is_none() {
+            self.separate();
         }
-        self.files += 1;
-        self.diagnostic(errors);
+        // What has no place in a text needs no drawing.
+        if errors.errors().iter().all(|error| error.place.is_none()) {
+            for error in errors.errors() {
+                let message = format!("{}: {}", errors.path().display(), error.message);
+                self.complain(&one_error(&message, error.help.as_deref()));
+            }
+            return;
+        }
+        let handler = GraphicalReportHandler::new_themed(self.theme.clone()).with_width(self.width).with_links(false);
+        for error in errors.located() {
+            let mut text = String::new();
+            if handler.render_report(&mut text, &error).is_ok() {
+                self.complain(text.trim_end());
+            }
+        }
+        if errors.unreported() > 0 {
+            self.complain(&one_error(&errors.to_string(), None));
+        }
     }
 
     fn checked(&mut self, scenario: &Scenario) {
         self.files += 1;
+        self.checked = true;
         if !self.quiet {
             self.line(&format!("{} {}: {}", "✓".style(GOOD), scenario.path.display(), scenario.name));
         }
@@ -227,19 +287,37 @@ impl<W: Write> Report for Human<W> {
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
-        let Counts { statements, checks, failed } = verdict.counts;
-        let word = verdict.status.result();
-        let word =
-            if verdict.status == Status::Pass { word.style(GOOD).to_string() } else { word.style(BAD).to_string() };
-        let seed = verdict.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
-        self.line("");
-        self.line(&format!(
-            "{word}: {}, {}, {}, {failed} failed{seed}",
-            counted(verdict.scenarios, "scenario"),
-            counted(statements, "statement"),
-            counted(checks, "check"),
-        ));
+        let style = if verdict.status == Status::Pass { GOOD } else { BAD };
+        let mut told = Vec::new();
+        match verdict.unusable {
+            0 => {}
+            1 => told.push("1 file cannot be used".to_owned()),
+            more => told.push(format!("{more} files cannot be used")),
+        }
+        if self.checked {
+            told.push(format!("{} in order", counted(verdict.scenarios, "scenario")));
+        } else if verdict.scenarios > 0 {
+            let Counts { statements, checks, failed } = verdict.counts;
+            told.push(counted(verdict.scenarios, "scenario"));
+            told.push(counted(statements, "statement"));
+            told.push(counted(checks, "check"));
+            told.push(format!("{failed} failed"));
+            told.extend(verdict.seed.map(|seed| format!("seed {seed}")));
+        }
+        if told.is_empty() {
+            return;
+        }
+        if !self.quiet {
+            self.line("");
+        }
+        self.line(&format!("{}: {}", verdict.status.result().style(style), told.join(", ")));
     }
+}
+
+/// An error that is told in a line, and what helps.
+fn one_error(message: &str, help: Option<&str>) -> String {
+    let help = help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
+    format!("{}: {message}{help}", "error".style(BAD))
 }
 
 /// What a statement came to, unless its own text says it.
@@ -248,7 +326,7 @@ fn outcome_note(end: &StatementEnd<'_>) -> Option<String> {
     if !end.passed || text != described(&end.statement.expectation) {
         return Some(text);
     }
-    end.got.interruption.map(|interruption| format!("{:#04x}", interruption.code as u16))
+    end.got.interruption.map(|interruption| format!("{:#04x}", interruption.code.number()))
 }
 
 fn counted(count: u64, what: &str) -> String {

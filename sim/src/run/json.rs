@@ -88,6 +88,11 @@ impl<W: Write> Report for Json<W> {
         self.at("error", scenario, place, json!({ "column": place.column, "message": message, "help": help }));
     }
 
+    fn argument(&mut self, message: &str, help: Option<&str>) {
+        let nowhere = json!({ "file": null, "line": null, "column": null, "message": message, "help": help });
+        self.emit("error", None, nowhere);
+    }
+
     fn unusable(&mut self, errors: &ScenarioErrors) {
         for error in errors.errors() {
             let (line, column) = (error.place.map(|place| place.line), error.place.map(|place| place.column));

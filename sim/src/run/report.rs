@@ -25,6 +25,8 @@ pub trait Report {
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>);
     /// A mistake of the file that shows only when it runs.
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>);
+    /// Arguments that cannot be used; nothing but [`Report::verdict`] follows.
+    fn argument(&mut self, message: &str, help: Option<&str>);
     /// A file that cannot be used.
     fn unusable(&mut self, errors: &ScenarioErrors);
     /// A file that was only checked is in order.
@@ -88,8 +90,10 @@ pub struct FileEnd<'a> {
 pub struct Verdict {
     /// What it came to.
     pub status: Status,
-    /// Files run.
+    /// Files run, or found in order where they are only checked.
     pub scenarios: u64,
+    /// Files that cannot be read or are no scenarios.
+    pub unusable: u64,
     /// What was counted.
     pub counts: Counts,
     /// The seed of the command line, else of the first scenario.

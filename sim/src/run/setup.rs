@@ -1,12 +1,13 @@
 //! Everything before the first step: the host comes up, the guests are created or started.
 
 use crate::kernel::{GuestPlan, Kernel, Stop};
-use crate::scenario::{GuestState, LoadData, Scenario};
+use crate::scenario::{GuestState, LoadData, Place, Scenario};
 use uvsim_model::Machine;
 use uvsim_model::seed::{Purpose, Seed};
 
 /// The scenario cannot be set up.
 pub(super) struct SetupError {
+    pub(super) place: Place,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
@@ -14,16 +15,17 @@ pub(super) struct SetupError {
 /// Brings the host up and the guests to where the scenario wants them.
 pub(super) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kernel<'m>, SetupError> {
     let plans = (0..scenario.guests.len()).map(|guest| plan(machine, scenario, guest)).collect();
-    let mut kernel = Kernel::boot(machine, plans).map_err(|stop| failed("the host cannot be brought up", stop))?;
+    let mut kernel =
+        Kernel::boot(machine, plans).map_err(|stop| failed(scenario.place, "the host cannot be brought up", stop))?;
     // Nothing is checked yet, so nothing is compared.
     kernel.watch = false;
     for (number, guest) in scenario.guests.iter().enumerate() {
         let done = match guest.state {
             GuestState::None => continue,
-            GuestState::Created => kernel.create(number),
-            GuestState::Running => kernel.start(number),
+            GuestState::Created => kernel.create(0, number),
+            GuestState::Running => kernel.start(0, number),
         };
-        done.map_err(|stop| failed(&format!("guest `{}` cannot be started", guest.name), stop))?;
+        done.map_err(|stop| failed(guest.place, &format!("guest `{}` cannot be started", guest.name), stop))?;
     }
     kernel.watch = true;
     Ok(kernel)
@@ -45,24 +47,32 @@ fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
     GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, loads: loads.collect() }
 }
 
-fn failed(what: &str, stop: Stop) -> SetupError {
+fn failed(place: Place, what: &str, stop: Stop) -> SetupError {
     match stop {
         Stop::OutOfStorage { what: item, needed, available } => SetupError {
+            place,
             message: format!("{what}: {}", shortfall(&item, needed, available)),
             help: Some("give the machine more storage: `machine { storage \"8GiB\" }`".into()),
         },
         Stop::Outcome(observed) => {
             let code = observed.rc.map(|rc| format!(" rc={rc:#x} rrc={:#x}", observed.rrc.unwrap_or(0)));
             SetupError {
+                place,
                 message: format!("{what}: {}{}", observed.outcome, code.unwrap_or_default()),
                 help: observed.rc.map(|rc| format!("`uvsim explain {rc:#x}` tells what it means")),
             }
         }
-        Stop::Internal(message) => SetupError { message: format!("{what}: {message}"), help: None },
+        Stop::TimeOut => SetupError { place, message: format!("{what}: no time is left"), help: None },
+        Stop::Internal(message) => SetupError { place, message: format!("{what}: {message}"), help: None },
     }
 }
 
 /// Says what storage does not suffice for.
 pub(super) fn shortfall(what: &str, needed: u64, available: u64) -> String {
-    format!("storage is too small for {what}: {needed} bytes wanted, {available} bytes there")
+    match needed.saturating_sub(available) {
+        0 => {
+            format!("storage is too small for {what}: {needed} bytes in one piece wanted, {available} there in pieces")
+        }
+        short => format!("storage is too small for {what}: {needed} bytes wanted, {available} there, {short} short"),
+    }
 }

@@ -79,7 +79,7 @@ impl<'s> Runner<'s, '_, '_> {
                                 next.word * 8
                             );
                             let failure = Failure { page: None, rule: "I-14", message, state: Vec::new() };
-                            return Err(End::Failed(failure, Status::Fail));
+                            return Err(End::Failed(Box::new(failure), Status::Fail));
                         }
                         Err(event) => break event,
                     }
@@ -94,8 +94,8 @@ impl<'s> Runner<'s, '_, '_> {
             paging.counters.faults += 1;
             let got = self.relieve(guest, workload, paging, exit, stuck).or_else(outcome)?;
             if got.outcome != crate::scenario::Outcome::Ok {
-                let message = format!("a guest fault cannot be answered: {}", super::execute::observed(&got));
-                return Err(End::Failed(self.failure(None, got.rule, message), Status::Fail));
+                let message = format!("a guest fault cannot be answered: {}", super::words::detailed(&got));
+                return Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail));
             }
         }
         Ok(())
@@ -139,7 +139,7 @@ impl<'s> Runner<'s, '_, '_> {
             paging.resident.insert(slot);
         }
         paging.counters.page_ins += 1;
-        self.kernel.page_in(0, guest, page)
+        self.kernel.bring_in(0, guest, page)
     }
 
     fn make_room(&mut self, guest: usize, workload: &Workload, paging: &mut Paging, limit: u64) -> Result<(), Stop> {
@@ -163,8 +163,8 @@ impl<'s> Runner<'s, '_, '_> {
         if got.outcome == crate::scenario::Outcome::Ok {
             return Ok(());
         }
-        let message = format!("a page cannot be paged out: {}", super::execute::observed(&got));
-        Err(End::Failed(self.failure(None, got.rule, message), Status::Fail))
+        let message = format!("a page cannot be paged out: {}", super::words::detailed(&got));
+        Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail))
     }
 }
 
@@ -380,5 +380,88 @@ impl Picker {
     fn zipf(&self, stream: &mut SeedStream) -> u64 {
         let random = stream.next_u64();
         (self.sums.partition_point(|&sum| sum < random) as u64).min(self.pages - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Json;
+    use super::super::setup::boot;
+    use super::super::{Options, Status};
+    use super::*;
+    use crate::scenario::{Node, Scenario};
+    use std::path::Path;
+    use uvsim_model::Machine;
+
+    const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s {
+        workload guest=a accesses=50 working-set=1 frames=1 first=9 writes=0
+    }";
+
+    /// Drives the workload of the text; `known` is what the guest believes page 9 to hold.
+    fn drive(known: Option<Box<[u64; WORDS]>>) -> (Result<(), End>, Counters) {
+        let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
+        let machine = Machine::new(scenario.machine.clone()).unwrap();
+        let Ok(kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        let mut report = Json::new(Vec::new());
+        let mut runner = Runner::new(&scenario, kernel, Options::default(), &mut report);
+        let Node::Workload(workload) = &scenario.steps[0].nodes[0] else { panic!("no workload") };
+        let mut paging = Paging::new(workload, Seed(1).substream(Purpose::Workload, 0));
+        paging.known[0] = known;
+        (runner.drive(workload, &mut paging), paging.counters)
+    }
+
+    #[test]
+    fn a_read_that_gives_something_else_ends_the_workload() {
+        let (end, counters) = drive(Some(Box::new([7; WORDS])));
+        let Err(End::Failed(failure, Status::Fail)) = end else { panic!("not noticed") };
+        assert_eq!((failure.rule, counters.mismatches, counters.reads, counters.accesses), ("I-14", 1, 1, 1));
+        let (end, counters) = drive(Some(Box::new([0; WORDS])));
+        assert!(end.is_ok());
+        assert_eq!((counters.mismatches, counters.accesses), (0, 50));
+        assert!(drive(None).0.is_ok());
+    }
+
+    #[test]
+    fn the_least_recently_used_page_goes_first() {
+        let scenario = Scenario::parse(Path::new("s.kdl"), &TEXT.replace("working-set=1", "working-set=4")).unwrap();
+        let Node::Workload(workload) = &scenario.steps[0].nodes[0] else { panic!("no workload") };
+        let mut recency = Recency::new(workload);
+        for slot in [2, 0, 3] {
+            recency.insert(slot);
+        }
+        assert_eq!(
+            (recency.slot(8), recency.slot(9), recency.slot(12), recency.slot(13)),
+            (None, Some(0), Some(3), None)
+        );
+        recency.touch(2);
+        assert_eq!((recency.len(), recency.oldest()), (3, Some(0)));
+        recency.remove(0);
+        assert_eq!((recency.len(), recency.oldest()), (2, Some(3)));
+        recency.remove(3);
+        recency.remove(2);
+        assert_eq!((recency.len(), recency.oldest()), (0, None));
+    }
+
+    #[test]
+    fn patterns_choose_as_they_are_called() {
+        let picks = |pattern: &str| -> Vec<usize> {
+            let set = format!("working-set=8 pattern={pattern}");
+            let scenario = Scenario::parse(Path::new("s.kdl"), &TEXT.replace("working-set=1", &set)).unwrap();
+            let Node::Workload(workload) = &scenario.steps[0].nodes[0] else { panic!("no workload") };
+            let mut picker = Picker::new(workload);
+            let mut stream = Seed(1).substream(Purpose::Workload, 0);
+            (0..8000).map(|_| picker.pick(&mut stream)).collect()
+        };
+        let count = |picks: &[usize], page| picks.iter().filter(|&&pick| pick == page).count();
+        assert_eq!(picks("sequential")[..10], [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
+        let uniform = picks("uniform");
+        assert!((0..8).all(|page| (800..1200).contains(&count(&uniform, page))));
+        // Of 1 + 1/2 + ... + 1/8 = 2.718, page 0 has the share 1, page 7 an eighth.
+        let zipf = picks("zipf");
+        assert!((2700..3200).contains(&count(&zipf, 0)) && (250..500).contains(&count(&zipf, 7)));
+        let scan = picks("scan");
+        assert_eq!(scan[..8], [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(scan[16..24], [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_ne!(scan[8..16], [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -76,6 +76,11 @@ impl ScenarioErrors {
         Self::new(path, Arc::from(""), vec![error], 0)
     }
 
+    /// A file or folder that cannot be used as a whole.
+    pub(crate) fn unusable(path: &Path, message: &str, help: Option<&str>) -> Self {
+        Self::single(path, ScenarioError::without_place(message.to_owned(), help.map(str::to_owned)))
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -86,6 +91,11 @@ impl ScenarioErrors {
     #[must_use]
     pub fn errors(&self) -> &[ScenarioError] {
         &self.errors
+    }
+
+    /// Each of them, with the text that it is about.
+    pub fn located(&self) -> impl Iterator<Item = LocatedError<'_>> {
+        self.errors.iter().map(|error| LocatedError { error, text: &self.source })
     }
 
     /// How many more were found and left out.
@@ -101,7 +111,7 @@ impl fmt::Display for ScenarioErrors {
         match (self.errors.len(), self.unreported) {
             (1, 0) => write!(f, "{path}: 1 error"),
             (count, 0) => write!(f, "{path}: {count} errors"),
-            (count, more) => write!(f, "{path}: {} errors, the first {count} are", count + more),
+            (count, more) => write!(f, "{path}: {} errors, of which {count} are reported", count + more),
         }
     }
 }
@@ -115,5 +125,27 @@ impl Diagnostic for ScenarioErrors {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         Some(Box::new(self.errors.iter().map(|error| error as &dyn Diagnostic)))
+    }
+}
+
+/// One mistake, with the text that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct LocatedError<'a> {
+    error: &'a ScenarioError,
+    text: &'a NamedSource<Arc<str>>,
+}
+
+impl Diagnostic for LocatedError<'_> {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.error.help()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.error.labels()
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.text)
     }
 }

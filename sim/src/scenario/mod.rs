@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub use document::{
     BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
 };
-pub use error::{MAX_ERRORS, ScenarioError, ScenarioErrors};
+pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
 pub use outcome::{Expectation, Outcome};
 pub use place::Place;
@@ -40,14 +40,19 @@ impl Scenario {
     /// # Errors
     /// The file cannot be read, is not UTF-8 or KDL 2, or breaks a rule of the language.
     pub fn read(path: &Path) -> Result<Self, ScenarioErrors> {
-        let unreadable = |error: FileError| {
-            let message = format!("`{}` cannot be read: {error}", path.display());
-            ScenarioErrors::single(path, ScenarioError::without_place(message, None))
-        };
-        let bytes = files::read(path, MAX_SCENARIO_LENGTH).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|error| ScenarioErrors::single(path, files::not_utf8(&error)))?;
+        Self::read_as(path, path)
+    }
+
+    /// The same, with another name for the file in reports.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not UTF-8 or KDL 2, or breaks a rule of the language.
+    pub fn read_as(path: &Path, name: &Path) -> Result<Self, ScenarioErrors> {
+        let bytes = files::read(path, MAX_SCENARIO_LENGTH)
+            .map_err(|error| ScenarioErrors::unusable(name, &format!("the file cannot be read: {error}"), None))?;
+        let text = String::from_utf8(bytes).map_err(|error| ScenarioErrors::single(name, files::not_utf8(&error)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse_with(path, &text, &mut |file: &Path, limit: u64| files::read(&folder.join(file), limit))
+        Self::parse_with(name, &text, &mut |file: &Path, limit: u64| files::read(&folder.join(file), limit))
     }
 
     /// Takes a scenario from a text. Nothing is read: a data file in it is an error.

@@ -189,6 +189,17 @@ impl Facts {
         general.map(|code| code.entry_of(self)).chain(late.then(|| codes::late_failure(rc))).collect()
     }
 
+    /// What a code of this command means, as a clause; `None` if it does not give the code.
+    pub(super) fn short(&self, rc: u16, rrc: u16) -> Option<String> {
+        let own: Vec<&str> =
+            self.checks.iter().filter(|check| check.matches(rc, Some(rrc))).map(|check| check.when).collect();
+        if !own.is_empty() {
+            return Some(own.join("; or "));
+        }
+        let general = codes::GENERAL.iter().find(|code| code.rc == rc && self.gives_general(rc));
+        general.map(|code| code.short.to_owned())
+    }
+
     /// The answers with one rc and rrc, which several checks may give.
     fn answer_entry(&self, group: &[&Check]) -> Entry {
         let (rc, rrc) = (group[0].rc, group[0].rrc.map_or_else(String::new, |rrc| format!(", rrc {rrc:#x}")));
@@ -240,6 +251,10 @@ fn built(command: Command) -> bool {
     !matches!(
         command,
         C::VerifyLargeFrame
+            | C::CpuReset
+            | C::CpuResetInitial
+            | C::CpuResetClear
+            | C::PrepareReset
             | C::DumpInit
             | C::DumpConfStorState
             | C::DumpCpu

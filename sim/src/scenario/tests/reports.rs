@@ -52,7 +52,7 @@ fn an_empty_file() {
 fn more_errors_than_are_reported() {
     let errors = parse(&with(&"host oops\n".repeat(50))).unwrap_err();
     assert_eq!((errors.errors().len(), errors.unreported()), (20, 30));
-    assert_eq!(errors.to_string(), "lesson.kdl: 50 errors, the first 20 are");
+    assert_eq!(errors.to_string(), "lesson.kdl: 50 errors, of which 20 are reported");
 }
 
 #[test]

@@ -1,0 +1,35 @@
+//! The sections of the table, each a function from a [`Plan`] to rows.
+
+mod access;
+mod calls;
+mod paging;
+pub mod tebibyte;
+
+pub use access::access;
+pub use calls::calls;
+pub use paging::{arrival, paging};
+
+use crate::sets::{LARGE, MIDDLE, SMALL, Set};
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Rounds that count; one more warms up.
+    pub rounds: usize,
+    /// Working sets.
+    pub sets: Vec<Set>,
+}
+
+impl Plan {
+    /// What the published table is made by.
+    #[must_use]
+    pub fn full() -> Self {
+        Self { rounds: 15, sets: vec![SMALL, MIDDLE, LARGE] }
+    }
+
+    /// Seconds instead of minutes: shows that everything runs; its figures mean little.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self { rounds: 1, sets: vec![SMALL] }
+    }
+}
