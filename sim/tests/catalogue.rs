@@ -42,6 +42,17 @@ fn each_passes_and_prints_what_is_committed() {
 }
 
 #[test]
+fn the_index_names_each() {
+    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/README.md");
+    let index = std::fs::read_to_string(index).unwrap();
+    for file in scenarios() {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let rows = index.matches(&format!("| [{stem}]({stem}.kdl) |")).count();
+        assert_eq!(rows, 1, "{stem} has {rows} rows in scenarios/README.md");
+    }
+}
+
+#[test]
 fn no_output_is_left_over() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

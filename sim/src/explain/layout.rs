@@ -61,7 +61,8 @@ fn list(items: &[(String, String)], width: usize, page: &mut Vec<String>) {
     }
 }
 
-fn wrap(text: &str, width: usize) -> Vec<String> {
+/// Words in lines of at most `width` columns; a longer word stands alone.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut page: Vec<String> = Vec::new();
     let mut used = 0;
     for word in text.split_whitespace() {

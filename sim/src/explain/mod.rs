@@ -22,6 +22,7 @@ mod rules_transitions;
 use uvsim_model::uvc::Command;
 
 pub use entry::{Block, Entry, Heading, Kind, Section};
+pub(crate) use layout::wrap;
 pub use layout::{lines, render};
 pub use query::{Unknown, lookup};
 

@@ -4,7 +4,7 @@ use super::{Kernel, Observed, Stop};
 use crate::scenario::Outcome;
 use uvsim_model::address::PAGE_SIZE;
 use uvsim_model::cpu::{GuestEvent, SieExit};
-use uvsim_model::storage::{ProgramCode, ProgramInterruption};
+use uvsim_model::storage::{FrameState, ProgramCode, ProgramInterruption};
 use uvsim_model::uvc::Command;
 
 /// How often a single action is repeated before its next fault counts.
@@ -42,11 +42,38 @@ impl Kernel<'_> {
             };
             let GuestEvent::Exit(exit) = event else { return Err(Observed::event(event).into()) };
             if answers == FaultAnswers::Stop || given == ANSWERS {
-                return Err(Observed::exit(exit).into());
+                return Err(self.named_exit(guest, exit).into());
             }
             given += 1;
             self.answer(guest, vcpu, exit, pinned)?;
         }
+    }
+
+    /// An exit that is not answered, with the row of the transition table that it follows.
+    fn named_exit(&self, guest: usize, exit: SieExit) -> Observed {
+        let observed = Observed::exit(exit);
+        let SieExit::HostInterruption(interruption) = exit else { return observed };
+        let page = interruption.teid.address() / PAGE_SIZE;
+        let Some(frame) = self.mapped(guest, page) else { return observed };
+        let state = self.machine.frame_state(frame);
+        let own = self.machine.domain(self.guests[guest].handle);
+        let own = state.registration().is_some_and(|(owner, _)| Some(owner) == own);
+        let rule = match (interruption.code, state) {
+            (ProgramCode::SecureStorageViolation, FrameState::Donated(_)) => "T17",
+            (ProgramCode::SecureStorageViolation, FrameState::Secure(owner, _)) if self.machine.is_discarded(owner) => {
+                "T17"
+            }
+            (ProgramCode::SecureStorageViolation, _) if own => "T16",
+            (ProgramCode::NonSecureStorageAccess, FrameState::Shared(..) | FrameState::Pinned(..)) => {
+                if own {
+                    "T16"
+                } else {
+                    "T15"
+                }
+            }
+            _ => observed.rule,
+        };
+        Observed { rule, ..observed }
     }
 
     /// One answer. `pinned` is the page that the guest is taking back.

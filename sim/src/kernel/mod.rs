@@ -275,8 +275,8 @@ impl<'m> Kernel<'m> {
         self.trail.rule()
     }
 
-    /// The transitions of frames since they were last asked for, and how many more there were.
-    pub fn take_transitions(&mut self) -> (Vec<Transition>, u64) {
+    /// The transitions of frames since they were last asked for.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
         self.trail.take()
     }
 

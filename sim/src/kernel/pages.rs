@@ -3,6 +3,7 @@
 use super::{Kernel, Observed, Stop};
 use crate::scenario::Outcome;
 use uvsim_model::address::{FrameNumber, PAGE_SIZE, VirtualAddress};
+use uvsim_model::storage::{FrameState, ProgramInterruption};
 use uvsim_model::uvc::Command;
 
 /// A page of bytes.
@@ -71,7 +72,8 @@ impl Kernel<'_> {
     /// The interruption of the access.
     pub fn read(&mut self, cpu: u16, guest: usize, page: u64, offset: u64, bytes: &mut [u8]) -> Result<Observed, Stop> {
         let frame = self.frame_of(cpu, guest, page)?;
-        self.cpu(cpu).load(VirtualAddress(frame.address().0 + offset), bytes)?;
+        let at = VirtualAddress(frame.address().0 + offset);
+        self.cpu(cpu).load(at, bytes).map_err(|it| self.named(it, frame))?;
         Ok(Observed::OK)
     }
 
@@ -81,8 +83,23 @@ impl Kernel<'_> {
     /// The interruption of the access.
     pub fn write(&mut self, cpu: u16, guest: usize, page: u64, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
         let frame = self.frame_of(cpu, guest, page)?;
-        self.cpu(cpu).store(VirtualAddress(frame.address().0 + offset), bytes)?;
+        let at = VirtualAddress(frame.address().0 + offset);
+        self.cpu(cpu).store(at, bytes).map_err(|it| self.named(it, frame))?;
         Ok(Observed::OK)
+    }
+
+    /// A host access that was refused, with the row that says so.
+    fn named(&self, interruption: ProgramInterruption, frame: FrameNumber) -> Observed {
+        let refused = Observed::interruption(interruption);
+        if refused.outcome != Outcome::SecureStorageAccess {
+            return refused;
+        }
+        let rule = match self.machine.frame_state(frame) {
+            FrameState::Donated(_) => "T2",
+            FrameState::Secure(owner, _) if self.machine.is_discarded(owner) => "T9",
+            _ => refused.rule,
+        };
+        Observed { rule, ..refused }
     }
 
     /// `host flip`: bit 0 is the leftmost of byte 0.

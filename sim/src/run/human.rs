@@ -1,7 +1,8 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
-use super::words::observed;
+use super::words::{described, observed};
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
+use crate::explain::wrap;
 use crate::kernel::Transition;
 use crate::scenario::{Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,7 +10,6 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
 use std::io::Write;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
-use uvsim_model::storage::{Donation, FrameState};
 
 /// Writes to `out`; colours are the stream's business to strip.
 pub struct Human<W: Write> {
@@ -118,9 +118,13 @@ impl<W: Write> Report for Human<W> {
         self.separate();
         self.line(&scenario.name.style(TITLE).to_string());
         if let Some(about) = &scenario.about {
-            self.line(&format!("  {about}"));
+            wrap(about, self.width.saturating_sub(2)).iter().for_each(|line| self.line(&format!("  {line}")));
         }
-        self.line(&format!("  {}", described(config).style(DIM)));
+        if let Some(source) = &scenario.source {
+            let lines = wrap(&format!("source: {source}"), self.width.saturating_sub(2));
+            lines.iter().for_each(|line| self.line(&format!("  {}", line.style(DIM))));
+        }
+        self.line(&format!("  {}", machine(config).style(DIM)));
     }
 
     fn step(&mut self, _scenario: &Scenario, step: &Step) {
@@ -155,14 +159,13 @@ impl<W: Write> Report for Human<W> {
         // A read or check that ends `ok` and fails all the same is told of by its failure.
         let ok = |outcome| outcome == Outcome::Ok;
         if !ok(end.got.outcome) || !ok(end.statement.expectation.outcome) {
-            notes.push(observed(&end.got));
+            notes.extend(outcome_note(end));
         }
-        let moved = moves(&end.transitions, end.more);
         let told = end.transitions.iter().any(|transition| transition.rule == end.got.rule);
         if !end.got.rule.is_empty() && !told {
             notes.push(end.got.rule.to_owned());
         }
-        notes.extend(moved);
+        notes.extend(moves(&end.transitions));
         let mut text = format!("{}{mark} {}", self.indent(), end.statement.text);
         if !notes.is_empty() {
             text.push_str(&format!("  {}", notes.join(" · ").style(DIM)));
@@ -317,11 +320,20 @@ fn one_error(message: &str, help: Option<&str>) -> String {
     format!("{}: {message}{help}", "error".style(BAD))
 }
 
+/// What a statement came to, unless its own text says it.
+fn outcome_note(end: &StatementEnd<'_>) -> Option<String> {
+    let text = observed(&end.got);
+    if !end.passed || text != described(&end.statement.expectation) {
+        return Some(text);
+    }
+    end.got.interruption.map(|interruption| format!("{:#04x}", interruption.code.number()))
+}
+
 fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn described(config: &MachineConfig) -> String {
+fn machine(config: &MachineConfig) -> String {
     let generation = match config.generation {
         Generation::Z15 => "z15",
         Generation::Z16 => "z16",
@@ -349,34 +361,12 @@ fn size(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} B"), |(name, shift)| format!("{} {name}", bytes >> shift))
 }
 
-/// State changes in the letters of the transition table, equal ones counted.
-fn moves(transitions: &[Transition], more: u64) -> Vec<String> {
-    let mut moves: Vec<(String, u64)> = Vec::new();
-    for transition in transitions {
-        let text = format!("{}→{} {}", letter(transition.from), letter(transition.to), transition.rule);
-        match moves.last_mut() {
-            Some((last, count)) if *last == text => *count += 1,
-            _ => moves.push((text, 1)),
-        }
-    }
-    let mut texts: Vec<String> =
-        moves.into_iter().map(|(text, count)| if count == 1 { text } else { format!("{count} × {text}") }).collect();
-    if more > 0 {
-        texts.push(format!("and {more} more"));
-    }
-    texts
-}
-
-const fn letter(state: FrameState) -> &'static str {
-    match state {
-        FrameState::NonSecure => "N",
-        FrameState::Donated(Donation::Base) => "B",
-        FrameState::Donated(Donation::ConfigurationBase(_) | Donation::ConfigurationVariable(..)) => "C",
-        FrameState::Donated(Donation::Cpu(_)) => "V",
-        FrameState::Secure(..) => "S",
-        FrameState::Shared(..) => "H",
-        FrameState::Pinned(..) => "P",
-    }
+/// State changes in the letters of the transition table.
+fn moves(transitions: &[Transition]) -> impl Iterator<Item = String> + '_ {
+    transitions.iter().map(|&Transition { from, to, rule, count }| match count {
+        1 => format!("{from}→{to} {rule}"),
+        _ => format!("{count} × {from}→{to} {rule}"),
+    })
 }
 
 impl<W: Write> std::fmt::Debug for Human<W> {

@@ -48,8 +48,6 @@ pub struct StatementEnd<'a> {
     pub passed: bool,
     /// Frames that changed their state.
     pub transitions: Vec<Transition>,
-    /// How many more did.
-    pub more: u64,
 }
 
 /// A failed expectation.

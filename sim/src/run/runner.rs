@@ -115,8 +115,8 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         };
         let passed = end.is_ok();
         if let Some(got) = got {
-            let (transitions, more) = self.kernel.take_transitions();
-            self.report.statement(self.scenario, &StatementEnd { statement, got, passed, transitions, more });
+            let transitions = self.kernel.take_transitions();
+            self.report.statement(self.scenario, &StatementEnd { statement, got, passed, transitions });
         }
         self.settle(statement.place, end)
     }
