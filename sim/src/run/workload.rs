@@ -463,8 +463,8 @@ mod tests {
         workload guest=a accesses=50 working-set=1 frames=1 first=9 writes=0
     }";
 
-    /// Drives the workload of the text; `known` is what the guest believes page 9 to hold.
-    fn drive(known: Option<Box<[u64; WORDS]>>) -> (Result<(), End>, Counters) {
+    /// Drives the workload of the text; `known` is the byte that the guest believes page 9 to be full of.
+    fn drive(known: Option<u8>) -> (Result<(), End>, Counters) {
         let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
         let machine = Machine::new(scenario.machine.clone()).unwrap();
         let Ok(kernel) = boot(&machine, &scenario) else { panic!("no boot") };
@@ -472,16 +472,18 @@ mod tests {
         let mut runner = Runner::new(&scenario, kernel, Options::default(), &mut report);
         let Node::Workload(workload) = &scenario.steps[0].nodes[0] else { panic!("no workload") };
         let mut paging = Paging::new(workload, Seed(1).substream(Purpose::Workload, 0));
-        paging.known[0] = known;
+        if let Some(byte) = known {
+            paging.known.see(0, &[byte; PAGE_SIZE as usize]);
+        }
         (runner.drive(workload, &mut paging), paging.counters)
     }
 
     #[test]
     fn a_read_that_gives_something_else_ends_the_workload() {
-        let (end, counters) = drive(Some(Box::new([7; WORDS])));
+        let (end, counters) = drive(Some(7));
         let Err(End::Failed(failure, Status::Fail)) = end else { panic!("not noticed") };
         assert_eq!((failure.rule, counters.mismatches, counters.reads, counters.accesses), ("I-14", 1, 1, 1));
-        let (end, counters) = drive(Some(Box::new([0; WORDS])));
+        let (end, counters) = drive(Some(0));
         assert!(end.is_ok());
         assert_eq!((counters.mismatches, counters.accesses), (0, 50));
         assert!(drive(None).0.is_ok());
