@@ -11,3 +11,8 @@ pub mod explain;
 pub mod kernel;
 pub mod run;
 pub mod scenario;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
