@@ -4,6 +4,7 @@ mod access;
 mod calls;
 mod paging;
 pub mod tebibyte;
+pub mod workload;
 
 pub use access::access;
 pub use calls::calls;
