@@ -8,6 +8,7 @@ use crate::step::{FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Spot, Step, UV_FRAM
 use crate::support::{BLOCK, UV_BASE};
 use std::rc::Rc;
 use uvsim_model::address::PageIndex;
+use uvsim_model::config::Generation;
 use uvsim_model::crypto::{Counter, ImageDigests};
 use uvsim_model::uvc::{Command, Issuer};
 use uvsim_model::{Injection, Reset, UV_BASE_LENGTH};
@@ -30,7 +31,10 @@ impl Run<'_, '_> {
                 if stop { state(self, 1) } else { Ok(()) }
             }
             Step::Create { guest } => self.create(guest),
-            Step::End { guest, fast } => {
+            Step::End { guest, fast, cpus } => {
+                if cpus {
+                    self.end_cpus(guest)?;
+                }
                 let command = if fast { Command::DestroySecConfFast } else { Command::DestroySecConf };
                 self.call(command, &[handle(self, guest)]).map(drop)
             }
@@ -295,22 +299,34 @@ impl Run<'_, '_> {
         found.last = Some((plain, None));
     }
 
-    /// Ends everything and gives the machine back as it was.
+    fn end_cpus(&mut self, guest: usize) -> Checked {
+        let numbers: Vec<u16> =
+            self.reference.guest(guest).map(|it| it.cpus.keys().copied().collect()).unwrap_or_default();
+        for number in numbers {
+            let cpu = self.vcpu(guest, number);
+            self.call_until_done(Command::DestroySecCpu, &[(0x18, 8, cpu)])?;
+        }
+        Ok(())
+    }
+
+    /// Ends everything and gives the machine back as it was. Slot 1 ends the fast way, where there is one, so
+    /// that its frames are reclaimed one by one, by either call (T48, T52).
     pub(crate) fn tear_down(&mut self) -> Checked {
         for guest in 0..SLOTS {
-            let numbers: Vec<u16> =
-                self.reference.guest(guest).map(|it| it.cpus.keys().copied().collect()).unwrap_or_default();
-            for number in numbers {
-                let cpu = self.vcpu(guest, number);
-                self.call_until_done(Command::DestroySecCpu, &[(0x18, 8, cpu)])?;
-            }
+            self.end_cpus(guest)?;
             if self.reference.guest(guest).is_some() {
-                self.call_until_done(Command::DestroySecConf, &[(0x18, 8, self.reference.handle(guest))])?;
+                let fast = guest == 1 && self.reference.setup.generation >= Generation::Z16;
+                let command = if fast { Command::DestroySecConfFast } else { Command::DestroySecConf };
+                self.call_until_done(command, &[(0x18, 8, self.reference.handle(guest))])?;
             }
         }
         check::state(self)?;
         for frame in (0..FRAMES).filter(|&frame| frame != UV_FRAME) {
-            self.call_until_done(Command::ConvFromSecStor, &[(0x18, 8, frame_address(frame))])?;
+            let command = if frame % 2 == 0 { Command::ConvFromSecStor } else { Command::DestrSecStor };
+            self.call_until_done(command, &[(0x18, 8, frame_address(frame))])?;
+        }
+        check::state(self)?;
+        for frame in (0..FRAMES).filter(|&frame| frame != UV_FRAME) {
             self.host_write(frame, 0, &[0; 4096])?;
         }
         check::state(self)?;

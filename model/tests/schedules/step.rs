@@ -242,9 +242,11 @@ pub(crate) enum Step {
     Create {
         guest: usize,
     },
+    /// `cpus`: the host ends its CPUs first, as it must.
     End {
         guest: usize,
         fast: bool,
+        cpus: bool,
     },
     CreateCpu {
         guest: usize,
@@ -445,7 +447,7 @@ fn sharing() -> impl Strategy<Value = Step> {
 fn life() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => guest().prop_map(|guest| Step::Create { guest }),
-        3 => (guest(), any::<bool>()).prop_map(|(guest, fast)| Step::End { guest, fast }),
+        3 => (guest(), any::<bool>(), any::<bool>()).prop_map(|(guest, fast, cpus)| Step::End { guest, fast, cpus }),
         2 => (guest(), prop_oneof![3 => Just(0u16), 3 => Just(1), 1 => 255..259u16], frame())
             .prop_map(|(guest, number, frame)| Step::CreateCpu { guest, number, frame }),
         4 => (guest(), 0..2u16).prop_map(|(guest, number)| Step::EndCpu { guest, number }),
