@@ -11,7 +11,9 @@ pub(super) static SET_SEC_CONF_PARAMS: Facts = Facts {
     aliases: &["set-params"],
     meaning: "Gives the image header: who may open it (key slots), what the guest may do (control flags), and the \
         digests \
-        that VERIFY_IMG compares. Accepted once; after a refusal nothing is kept and another attempt is allowed.",
+        that VERIFY_IMG compares. Accepted once; after a refusal nothing is kept and another attempt is allowed. \
+        This release reads the plain internal image form only (D49): it gives 0x0101, 0x0103, 0x0104, and 0x010a \
+        with reasons 0 and 0x31; the other codes belong to the header of encrypted images.",
     checks: PARAMS_CHECKS,
     answer: ASK,
     rules: "Q13 Q20 D13 D49 D52 D53",
@@ -22,7 +24,13 @@ const PARAMS_CHECKS: &[Check] = &[
     Check::ours(0x0101, "the configuration has its parameters already", "Q13 D13"),
     Check::public(0x0103, "the header, or only its tail, is not accessible", "D52", "kvm-unit-tests s390x/uv-host")
         .then("Map the header in the home space of the caller, in storage that is not secure."),
-    Check::public(0x010a, "the length given is below 0x1a0 or above 0x2000", "D52 D49", STAGE3A).reason(0x31),
+    Check::public(
+        0x010a,
+        "the length given fits no header: the plain form has 0xe8 bytes, others 0x1a0 to 0x2000",
+        "D52 D49",
+        STAGE3A,
+    )
+    .reason(0x31),
     Check::ours(0x010a, "the magic is wrong", "D52 D49").reason(0),
     Check::public(0x0104, "the header version is not supported", "D52 D49", STAGE3A).reason(0x1),
     Check::public(0x010a, "the header has no key slot", "D52", STAGE3A).reason(0x40),
@@ -50,8 +58,8 @@ const PARAMS_CHECKS: &[Check] = &[
 pub(super) static UNPACK_IMG: Facts = Facts {
     command: Command::UnpackImg,
     aliases: &["unpack"],
-    meaning: "Loads one page of the image: the frame with the encrypted bytes becomes secure and is decrypted in \
-        place; \
+    meaning: "Loads one page of the image: the frame with its bytes becomes secure, and is decrypted in place \
+        unless the image is plain (D49); \
         contents, address and tweak go into three running digests.",
     checks: &[
         Check::ours(0x0101, "no parameters yet, or the image is verified already", "Q13 D51"),
