@@ -4,7 +4,7 @@ use crate::check;
 use crate::reference::{Block, Record, State, frame_address, slot, zeros};
 use crate::run::{Checked, Run, ensure, lay_tables};
 use crate::secret;
-use crate::step::{FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Spot, Step, UV_FRAME};
+use crate::step::{FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Spot, Step, Text, UV_FRAME};
 use crate::support::{BLOCK, UV_BASE};
 use std::rc::Rc;
 use uvsim_model::address::PageIndex;
@@ -31,6 +31,7 @@ impl Run<'_, '_> {
                 if stop { state(self, 1) } else { Ok(()) }
             }
             Step::Create { guest } => self.create(guest),
+            Step::Early { guest } => self.early(guest),
             Step::End { guest, fast, cpus } => {
                 if cpus {
                     self.end_cpus(guest)?;
@@ -120,6 +121,18 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// A configuration with all that it takes to run but an image (I-34).
+    pub(crate) fn early(&mut self, guest: usize) -> Checked {
+        self.step(&Step::Create { guest })?;
+        if let Some(frame) = self.host_frame()? {
+            self.create_cpu(guest, 0, frame)?;
+        }
+        self.step(&Step::SetState { guest, number: 0, state: 1 })?;
+        self.provide(guest, 0)?;
+        self.provide(guest, 1)?;
+        self.guest_load(guest, 0, 0, 0).map(drop)
+    }
+
     /// Loads an image of no page or one, and starts CPU 0.
     pub(crate) fn boot(&mut self, guest: usize, image: Option<u8>) -> Checked {
         let mut digests = ImageDigests::default();
@@ -151,9 +164,10 @@ impl Run<'_, '_> {
     /// A block whose fields are noise, among it everything that could mean something.
     pub(crate) fn raw(&mut self, command: u16, length: u16, fields: &[(u8, u64); 8]) -> Checked {
         let reference = &self.reference;
+        let handle_at = usize::from(command == Command::CreateSecCpu.code());
         let pick = |at: usize, (kind, value): (u8, u64)| match kind {
             // Handles are random: where a number is wanted they would make a run differ from its repetition.
-            0..4 if at > 1 => value,
+            0..4 if at != handle_at => value,
             0..2 => reference.handle(value as usize % SLOTS),
             2 => self.vcpu(value as usize % SLOTS, (value >> 8) as u16 % 2),
             3 => reference.guests.first().map_or(0, |first| first.handle),
@@ -265,7 +279,8 @@ impl Run<'_, '_> {
         let export =
             |run: &mut Self| run.frame_call(Command::ConvFromSecStor, run.spot(Spot::Page(guest, page)), 0, false);
         let number = u16::from(page);
-        self.progress(guest, page)?;
+        self.help(guest, number, true)?;
+        self.guest_store(guest, page, 0, 0, Text::Secret)?;
         export(self)?;
         self.step(&Step::Share { guest, page: number, low: 0, cpu: 0, helped: true })?;
         export(self)?;

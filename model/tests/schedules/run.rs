@@ -140,28 +140,6 @@ impl<'m> Run<'m, '_> {
 
     pub(crate) fn step(&mut self, step: &Step) -> Checked {
         match *step {
-            Step::HostLoad { frame } => self.host_load(self.spot(frame), false).map(drop),
-            Step::HostFetch { frame } => self.host_load(self.spot(frame), true).map(drop),
-            Step::HostStore { frame } => {
-                self.public += 1;
-                self.host_write(self.spot(frame), 0, &secret::public(self.public))
-            }
-            Step::HostFlip { frame, bit } => {
-                let (frame, offset) = (self.spot(frame), usize::from(bit / 8));
-                let byte = self.reference.frames[frame].bytes[offset] ^ 1 << (bit % 8);
-                self.host_write(frame, offset, &[byte])
-            }
-            Step::Copy { from, to } => match self.host_load(self.spot(from), false)? {
-                Some(bytes) => self.host_write(self.spot(to), 0, &*bytes),
-                None => Ok(()),
-            },
-            Step::Replay { saved, frame } => match self.saved.len() {
-                0 => Ok(()),
-                count => self.host_write(self.spot(frame), 0, &*self.saved[saved % count].clone()),
-            },
-            Step::DeviceRead { frame } => self.device(self.spot(frame), false),
-            Step::DeviceWrite { frame } => self.device(self.spot(frame), true),
-            Step::Straddle { frame, device } => self.straddle(frame, device),
             Step::Map { guest, page, frame, protected, purged } => {
                 self.map(guest, page, Some((self.spot(frame), protected)), purged);
                 Ok(())
@@ -200,11 +178,43 @@ impl<'m> Run<'m, '_> {
                 self.step(&Step::Pin { frame: Spot::Page(guest, page), low, again: true })
             }
             Step::Forget { guest, page, by_guest } => self.forget(guest, page, by_guest),
+            Step::Take { guest, page, frame } => {
+                self.map(guest, page, Some((self.spot(frame), false)), Purged::Ipte);
+                self.page_call(Command::ConvToSecStor, guest, u16::from(page), 0, false)
+            }
             Step::Replace { guest, page, offer } => self.replace(guest, page, offer),
             Step::Preset { guest, page, below } => {
                 self.preset(guest, page, below);
                 Ok(())
             }
+            _ => self.access_step(step),
+        }
+    }
+
+    fn access_step(&mut self, step: &Step) -> Checked {
+        match *step {
+            Step::HostLoad { frame } => self.host_load(self.spot(frame), false).map(drop),
+            Step::HostFetch { frame } => self.host_load(self.spot(frame), true).map(drop),
+            Step::HostStore { frame } => {
+                self.public += 1;
+                self.host_write(self.spot(frame), 0, &secret::public(self.public))
+            }
+            Step::HostFlip { frame, bit } => {
+                let (frame, offset) = (self.spot(frame), usize::from(bit / 8));
+                let byte = self.reference.frames[frame].bytes[offset] ^ 1 << (bit % 8);
+                self.host_write(frame, offset, &[byte])
+            }
+            Step::Copy { from, to } => match self.host_load(self.spot(from), false)? {
+                Some(bytes) => self.host_write(self.spot(to), 0, &*bytes),
+                None => Ok(()),
+            },
+            Step::Replay { saved, frame } => match self.saved.len() {
+                0 => Ok(()),
+                count => self.host_write(self.spot(frame), 0, &*self.saved[saved % count].clone()),
+            },
+            Step::DeviceRead { frame } => self.device(self.spot(frame), false),
+            Step::DeviceWrite { frame } => self.device(self.spot(frame), true),
+            Step::Straddle { frame, device } => self.straddle(frame, device),
             _ => self.life_step(step),
         }
     }

@@ -228,6 +228,12 @@ pub(crate) enum Step {
         guest: usize,
         page: u8,
     },
+    /// The host maps a frame at a page and imports it at once.
+    Take {
+        guest: usize,
+        page: u8,
+        frame: Spot,
+    },
     /// The host exports a page, unless it is exported already, and has something imported in its place.
     Replace {
         guest: usize,
@@ -240,6 +246,10 @@ pub(crate) enum Step {
         below: u8,
     },
     Create {
+        guest: usize,
+    },
+    /// The host lets a CPU operate before there is an image, and enters it.
+    Early {
         guest: usize,
     },
     /// `cpus`: the host ends its CPUs first, as it must.
@@ -330,6 +340,7 @@ fn frame() -> impl Strategy<Value = Spot> {
     prop_oneof![
         6 => (0..POOL).prop_map(Spot::Frame),
         1 => (POOL..FRAMES).prop_map(Spot::Frame),
+        1 => Just(Spot::Frame(BLOCK_FRAME)),
         6 => (guest(), page()).prop_map(|(guest, page)| Spot::Page(guest, page)),
     ]
 }
@@ -422,6 +433,7 @@ fn paging() -> impl Strategy<Value = Step> {
             .prop_map(|(guest, page, low, again)| Step::Import { guest, page, low, again }),
         6 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Export { frame, low, again }),
         2 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Destroy { frame, low, again }),
+        6 => (guest(), page(), frame()).prop_map(|(guest, page, frame)| Step::Take { guest, page, frame }),
         6 => (guest(), page(), offer()).prop_map(|(guest, page, offer)| Step::Replace { guest, page, offer }),
         1 => (guest(), page(), 0..3u8).prop_map(|(guest, page, below)| Step::Preset { guest, page, below }),
     ]
@@ -447,6 +459,7 @@ fn sharing() -> impl Strategy<Value = Step> {
 fn life() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => guest().prop_map(|guest| Step::Create { guest }),
+        1 => guest().prop_map(|guest| Step::Early { guest }),
         3 => (guest(), any::<bool>(), any::<bool>()).prop_map(|(guest, fast, cpus)| Step::End { guest, fast, cpus }),
         2 => (guest(), prop_oneof![3 => Just(0u16), 3 => Just(1), 1 => 255..259u16], frame())
             .prop_map(|(guest, number, frame)| Step::CreateCpu { guest, number, frame }),
