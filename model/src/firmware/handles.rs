@@ -263,3 +263,33 @@ impl core::fmt::Debug for Objects {
         write!(f, "Objects({} configurations, {} CPUs)", tables.configurations.len(), tables.cpus.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d20_a_draw_that_is_near_to_an_issued_handle_is_thrown_away() {
+        let mut stream = Seed(1).stream(Purpose::Handles);
+        let (first, second) = (stream.next_u64(), stream.next_u64());
+        let draw = |issued: Option<u64>| {
+            let objects = Objects::new(Seed(1));
+            let mut tables = objects.tables.write();
+            tables.issued.extend(issued);
+            tables.draw_handle()
+        };
+        assert_eq!(draw(None), first);
+        assert_eq!(draw(Some(first ^ (1 << 20 | 1 << 40))), first, "two bits are far enough");
+        for near in [first, first.wrapping_add(1), first.wrapping_sub(1), first ^ 1, first ^ 1 << 40, first ^ 1 << 63] {
+            assert_eq!(draw(Some(near)), second, "{near:#x} is too near to {first:#x}");
+        }
+    }
+
+    #[test]
+    fn i32_a_reset_does_not_forget_what_was_issued() {
+        let objects = Objects::new(Seed(1));
+        let first = objects.tables.write().draw_handle();
+        objects.clear();
+        assert!(objects.tables.read().issued.contains(&first));
+    }
+}
