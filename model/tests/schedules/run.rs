@@ -178,8 +178,12 @@ impl<'m> Run<'m, '_> {
                 self.step(&Step::Pin { frame: Spot::Page(guest, page), low, again: true })
             }
             Step::Forget { guest, page, by_guest } => self.forget(guest, page, by_guest),
-            Step::Take { guest, page, frame } => {
-                self.map(guest, page, Some((self.spot(frame), false)), Purged::Ipte);
+            Step::Take { guest, page, frame, out } => {
+                let frame = self.spot(frame);
+                if out {
+                    self.frame_call(Command::ConvFromSecStor, self.spot(Spot::Page(guest, page)), 0, false)?;
+                }
+                self.map(guest, page, Some((frame, false)), Purged::Ipte);
                 self.page_call(Command::ConvToSecStor, guest, u16::from(page), 0, false)
             }
             Step::Replace { guest, page, offer } => self.replace(guest, page, offer),

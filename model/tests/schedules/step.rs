@@ -228,11 +228,12 @@ pub(crate) enum Step {
         guest: usize,
         page: u8,
     },
-    /// The host maps a frame at a page and imports it at once.
+    /// The host maps a frame at a page, which it may have exported before, and imports it at once.
     Take {
         guest: usize,
         page: u8,
         frame: Spot,
+        out: bool,
     },
     /// The host exports a page, unless it is exported already, and has something imported in its place.
     Replace {
@@ -433,10 +434,19 @@ fn paging() -> impl Strategy<Value = Step> {
             .prop_map(|(guest, page, low, again)| Step::Import { guest, page, low, again }),
         6 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Export { frame, low, again }),
         2 => (frame(), low(), any::<bool>()).prop_map(|(frame, low, again)| Step::Destroy { frame, low, again }),
-        6 => (guest(), page(), frame()).prop_map(|(guest, page, frame)| Step::Take { guest, page, frame }),
+        6 => take(),
         6 => (guest(), page(), offer()).prop_map(|(guest, page, offer)| Step::Replace { guest, page, offer }),
         1 => (guest(), page(), 0..3u8).prop_map(|(guest, page, below)| Step::Preset { guest, page, below }),
     ]
+}
+
+fn take() -> impl Strategy<Value = Step> {
+    (guest(), page(), frame(), any::<bool>()).prop_map(|(guest, page, frame, out)| Step::Take {
+        guest,
+        page,
+        frame,
+        out,
+    })
 }
 
 fn sharing() -> impl Strategy<Value = Step> {
@@ -447,6 +457,7 @@ fn sharing() -> impl Strategy<Value = Step> {
         3 => (guest(), any_page(), low(), host_cpu(), any::<bool>())
             .prop_map(|(guest, page, low, cpu, helped)| Step::Unshare { guest, page, low, cpu, helped }),
         3 => (guest(), page()).prop_map(|(guest, page)| Step::Lend { guest, page }),
+        3 => take(),
         1 => (guest(), page(), any::<bool>())
             .prop_map(|(guest, page, by_guest)| Step::Forget { guest, page, by_guest }),
         1 => (guest(), prop::bool::weighted(0.8)).prop_map(|(guest, stop)| Step::UnshareAll { guest, stop }),
