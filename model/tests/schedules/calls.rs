@@ -395,14 +395,15 @@ impl Reference {
         if block.u64(0x20) & !0xfff != slot(guest.slot).header() {
             return ANY_REFUSAL;
         }
-        // The driver lays the number of pages into a reserved field.
-        guest.boot = Boot::Loading { wanted: block.u64(0x10), loaded: 0, genuine: true };
+        // The driver lays the page of its image, counted from one, into a reserved field.
+        let image = block.0[0x17].checked_sub(1);
+        guest.boot = Boot::Loading { image, loaded: 0, genuine: true };
         DONE
     }
 
     /// D51, T73–T75.
     pub(crate) fn unpack(&mut self, owner: Owner, address: u64) -> Prediction {
-        let Boot::Loading { wanted, loaded, .. } = self.guests[owner].boot else { return refused(0x101) };
+        let Boot::Loading { image, loaded, .. } = self.guests[owner].boot else { return refused(0x101) };
         if !address.is_multiple_of(0x1000) || address >= 1 << 20 {
             return refused(0x103);
         }
@@ -416,15 +417,15 @@ impl Reference {
         }
         self.change(frame, State::Secure(owner, page));
         self.page(owner, page).record = Record::Resident(frame);
-        let genuine = crate::secret::is_image(&self.frames[frame].bytes, page);
-        self.guests[owner].boot = Boot::Loading { wanted, loaded: loaded + 1, genuine };
+        let genuine = image == Some(page) && crate::secret::is_image(&self.frames[frame].bytes, page);
+        self.guests[owner].boot = Boot::Loading { image, loaded: loaded + 1, genuine };
         DONE
     }
 
     /// D54, I-34.
     pub(crate) fn verify(&mut self, owner: Owner) -> Prediction {
         match self.guests[owner].boot {
-            Boot::Loading { wanted, loaded, .. } if wanted != loaded => {
+            Boot::Loading { image, loaded, .. } if loaded != u64::from(image.is_some()) => {
                 Prediction { answer: Some((1, 0x102, 0x1d)), effect: false }
             }
             Boot::Loading { genuine: true, .. } => {

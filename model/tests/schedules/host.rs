@@ -147,8 +147,8 @@ impl Run<'_, '_> {
         digests.finish().iter().for_each(|digest| header.extend(digest));
         let (handle, at) = (self.reference.handle(guest), slot(guest).header());
         self.host.store(at, &header);
-        let pages = (0x10, 8, u64::from(image.is_some()));
-        self.call(Command::SetSecConfParams, &[pages, (0x18, 8, handle), (0x20, 8, at), (0x28, 4, 0xe8)])?;
+        let noted = (0x10, 8, image.map_or(0, |page| u64::from(page) + 1));
+        self.call(Command::SetSecConfParams, &[noted, (0x18, 8, handle), (0x20, 8, at), (0x28, 4, 0xe8)])?;
         if let Some(page) = image
             && let Some(frame) = self.host_frame()?
         {

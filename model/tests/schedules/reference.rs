@@ -76,7 +76,12 @@ pub(crate) struct Page {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Boot {
     Created,
-    Loading { wanted: u64, loaded: u64, genuine: bool },
+    /// The page that the image consists of, if any; how many were loaded, and whether they are that one.
+    Loading {
+        image: Option<u8>,
+        loaded: u64,
+        genuine: bool,
+    },
     Verified,
 }
 
