@@ -101,6 +101,19 @@ impl Reference {
         }
     }
 
+    /// Whether a page may move into a frame, and whose it was if it is taken over (T33–T39, D5, D22, D28).
+    pub(crate) fn former(&self, owner: Owner, frame: usize) -> Result<Option<(Owner, u8)>, Prediction> {
+        let state = self.frames[frame].state;
+        match state {
+            State::Normal if frame != BLOCK_FRAME => Ok(None),
+            State::Shared(other, page) | State::Pinned(other, page) => {
+                let pinned = matches!(state, State::Pinned(..)) && self.guests[other].alive;
+                if self.setup.misc && other != owner && !pinned { Ok(Some((other, page))) } else { Err(refused(0x104)) }
+            }
+            _ => Err(refused(0x104)),
+        }
+    }
+
     /// D7, T23–T39, T55.
     pub(crate) fn import(&mut self, owner: Owner, address: u64) -> Prediction {
         if address >= 1 << 20 {
@@ -111,16 +124,9 @@ impl Reference {
         if state.page() == Some((owner, page)) {
             return QUIET;
         }
-        let former = match state {
-            State::Normal if frame != BLOCK_FRAME => None,
-            State::Shared(other, at) | State::Pinned(other, at)
-                if self.setup.misc
-                    && other != owner
-                    && !(matches!(state, State::Pinned(..)) && self.guests[other].alive) =>
-            {
-                Some((other, at))
-            }
-            _ => return refused(0x104),
+        let former = match self.former(owner, frame) {
+            Ok(former) => former,
+            Err(refusal) => return refusal,
         };
         let found = self.guests[owner].pages[usize::from(page)].clone();
         let (state, record, bytes) = match found.record {
@@ -408,12 +414,16 @@ impl Reference {
             return refused(0x103);
         }
         let Some((page, frame)) = self.locate(owner, address) else { return refused(0x10a) };
-        let state = self.frames[frame].state;
-        if state.page() != Some((owner, page)) && (state != State::Normal || frame == BLOCK_FRAME) {
-            return refused(0x104);
-        }
+        let former = match self.former(owner, frame) {
+            _ if self.frames[frame].state.page() == Some((owner, page)) => return refused(0x105),
+            Ok(former) => former,
+            Err(refusal) => return refusal,
+        };
         if self.page(owner, page).record != Record::Absent {
             return refused(0x105);
+        }
+        if let Some((other, at)) = former {
+            self.page(other, at).record = Record::Shared(None);
         }
         self.change(frame, State::Secure(owner, page));
         self.page(owner, page).record = Record::Resident(frame);

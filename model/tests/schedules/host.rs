@@ -45,6 +45,14 @@ impl Run<'_, '_> {
                 self.call(Command::DestroySecCpu, &[(0x18, 8, cpu)]).map(drop)
             }
             Step::Boot { guest, image } => self.boot(guest, image),
+            Step::Renew { guest, image } => {
+                self.step(&Step::End { guest, fast: false, cpus: true })?;
+                self.step(&Step::Create { guest })?;
+                if let Some(frame) = self.host_frame()? {
+                    self.create_cpu(guest, 0, frame)?;
+                }
+                self.boot(guest, image)
+            }
             Step::SetState { guest, number, state } => {
                 let cpu = self.vcpu(guest, number);
                 self.call(Command::CpuSetState, &[(0x18, 8, cpu), (0x27, 1, u64::from(state))]).map(drop)
@@ -134,9 +142,9 @@ impl Run<'_, '_> {
     }
 
     /// Loads an image of no page or one, and starts CPU 0.
-    pub(crate) fn boot(&mut self, guest: usize, image: Option<u8>) -> Checked {
+    pub(crate) fn boot(&mut self, guest: usize, image: Option<(u8, Option<Spot>)>) -> Checked {
         let mut digests = ImageDigests::default();
-        if let Some(page) = image {
+        if let Some((page, _)) = image {
             digests.add(&secret::image(page), u64::from(page) << 12, [7, 7]);
         }
         let mut header = Vec::from(*b"UVSIMPLN");
@@ -147,11 +155,13 @@ impl Run<'_, '_> {
         digests.finish().iter().for_each(|digest| header.extend(digest));
         let (handle, at) = (self.reference.handle(guest), slot(guest).header());
         self.host.store(at, &header);
-        let noted = (0x10, 8, image.map_or(0, |page| u64::from(page) + 1));
+        let noted = (0x10, 8, image.map_or(0, |(page, _)| u64::from(page) + 1));
         self.call(Command::SetSecConfParams, &[noted, (0x18, 8, handle), (0x20, 8, at), (0x28, 4, 0xe8)])?;
-        if let Some(page) = image
-            && let Some(frame) = self.host_frame()?
-        {
+        if let Some((page, spot)) = image {
+            let frame = match spot {
+                Some(spot) => self.spot(spot),
+                None => self.host_frame()?.unwrap_or(0),
+            };
             self.map(guest, page, Some((frame, false)), Purged::Ipte);
             self.host_write(frame, 0, &secret::image(page))?;
             let tweak = [(0x28, 8, 7), (0x30, 8, 7)];

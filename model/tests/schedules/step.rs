@@ -268,9 +268,15 @@ pub(crate) enum Step {
         guest: usize,
         number: u16,
     },
+    /// The image is empty or one page, which the host lays into a frame of its choice.
     Boot {
         guest: usize,
-        image: Option<u8>,
+        image: Option<(u8, Option<Spot>)>,
+    },
+    /// The guest ends, and another starts in its place.
+    Renew {
+        guest: usize,
+        image: Option<(u8, Option<Spot>)>,
     },
     SetState {
         guest: usize,
@@ -467,6 +473,10 @@ fn sharing() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn image() -> impl Strategy<Value = Option<(u8, Option<Spot>)>> {
+    prop::option::of((page(), prop::option::of(frame())))
+}
+
 fn life() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => guest().prop_map(|guest| Step::Create { guest }),
@@ -475,7 +485,8 @@ fn life() -> impl Strategy<Value = Step> {
         2 => (guest(), prop_oneof![3 => Just(0u16), 3 => Just(1), 1 => 255..259u16], frame())
             .prop_map(|(guest, number, frame)| Step::CreateCpu { guest, number, frame }),
         4 => (guest(), 0..2u16).prop_map(|(guest, number)| Step::EndCpu { guest, number }),
-        2 => (guest(), prop::option::of(page())).prop_map(|(guest, image)| Step::Boot { guest, image }),
+        2 => (guest(), image()).prop_map(|(guest, image)| Step::Boot { guest, image }),
+        2 => (guest(), image()).prop_map(|(guest, image)| Step::Renew { guest, image }),
         2 => (guest(), 0..2u16, 0..7u8).prop_map(|(guest, number, state)| Step::SetState { guest, number, state }),
     ]
 }
