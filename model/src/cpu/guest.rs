@@ -7,7 +7,7 @@ use super::call::{Answer, Uvc};
 use super::host::HostCpu;
 use crate::address::{FrameNumber, GuestAddress, PAGE_SIZE, PageIndex, VirtualAddress};
 use crate::event::Event;
-use crate::firmware::{Boot, CallResult, Configuration, RunState, SecureCpu, Stop, Unshared};
+use crate::firmware::{CallResult, Configuration, RunState, SecureCpu, Stop, Unshared};
 use crate::storage::arena::Access;
 use crate::storage::dat;
 use crate::storage::translation_buffer::Space;
@@ -214,7 +214,7 @@ impl<'m> HostCpu<'m> {
                 return Some(ValidityReason::CpuTimer);
             }
         }
-        let verified = cpu.configuration.life().is_some_and(|life| matches!(life.boot, Boot::Verified { .. }));
+        let verified = cpu.configuration.life().is_some_and(|life| life.boot.psw().is_some());
         if !verified {
             return Some(ValidityReason::NotVerified);
         }

@@ -165,11 +165,11 @@ impl Ultravisor {
                 2 => status.state = RunState::Stopped,
                 3 => status.state = RunState::CheckStop,
                 _ => {
-                    let Boot::Verified { psw } = boot else { return refuse(0x104, "D13") };
+                    let Some(psw) = boot.psw() else { return refuse(0x104, "D13") };
                     if status.state != RunState::Stopped {
                         return refuse(0x103, "D13");
                     }
-                    status.psw = *psw;
+                    status.psw = psw;
                     status.state = RunState::Operating;
                 }
             }
