@@ -283,10 +283,10 @@ const UNPACK: &[Check] = &[
     refused("unmapped", 0x10a, UNMAPPED, "T74 D59 C59", Caller),
     PAGE_BUSY,
     refused("already", 0x105, "the page is in this very frame", "T75", Choice),
-    refused("block", 0x104, "the control block lies in the frame", "D5", Choice),
     refused("taken", 0x104, "the frame is donated, or secure, or holds another page, or is pinned", "D51", Choice),
     refused("shared-frame", 0x104, "the frame is shared by another configuration", "D51 T35", Choice)
         .on(Machines::WithoutMisc),
+    refused("block", 0x104, "the control block lies in the frame", "D5", Choice),
     refused("not-absent", 0x105, "the page is elsewhere, exported, shared or destroyed", "T75 D51", Choice),
     refused("tweak", 0x106, "the tweak is not greater than the last one", "D50", Choice).on(Machines::StrictTweaks),
     OWNER_BUSY,
