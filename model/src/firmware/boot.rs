@@ -24,6 +24,16 @@ pub(crate) enum Boot {
     },
 }
 
+impl Boot {
+    /// The PSW of the header, once the image is known to be genuine.
+    pub(crate) fn psw(&self) -> Option<Psw> {
+        match self {
+            Self::Verified { psw } => Some(*psw),
+            _ => None,
+        }
+    }
+}
+
 /// An image in the making.
 #[derive(Clone, Debug)]
 pub(crate) struct Loading {
