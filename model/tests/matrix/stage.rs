@@ -186,6 +186,12 @@ impl<'m> Stage<'m> {
         self.host.cpu.set_translation(true);
     }
 
+    /// Whether the guest can be entered.
+    pub fn runs(&mut self) -> bool {
+        let guest = self.guest.clone();
+        self.host.enter(&guest).is_ok()
+    }
+
     /// Issues the call.
     pub fn issue(&mut self) -> Trace {
         let by_guest = (self.issuer == Issuer::Guest) != self.around.foreign;

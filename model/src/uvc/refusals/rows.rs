@@ -21,6 +21,8 @@ pub(super) const fn own(command: Command) -> Option<&'static [Check]> {
         Command::SetSecConfParams => PARAMETERS,
         Command::UnpackImg => UNPACK,
         Command::VerifyImg => VERIFY,
+        Command::CpuReset | Command::CpuResetInitial | Command::CpuResetClear => RESET_CPU,
+        Command::PrepareReset => PREPARE_RESET,
         Command::CpuSetState => SET_STATE,
         Command::SetUnsharedAll => UNSHARE_ALL,
         Command::PinPageShared => PIN,
@@ -28,10 +30,6 @@ pub(super) const fn own(command: Command) -> Option<&'static [Check]> {
         Command::SetSharedAccess => SHARE,
         Command::RemoveSharedAccess => UNSHARE,
         Command::VerifyLargeFrame
-        | Command::CpuReset
-        | Command::CpuResetInitial
-        | Command::PrepareReset
-        | Command::CpuResetClear
         | Command::DumpInit
         | Command::DumpConfStorState
         | Command::DumpCpu
@@ -308,8 +306,23 @@ const SET_STATE: &[Check] = &[
     refused("value", 0x102, "the value is none of 1, 2, 3 and 5", "Q14", Choice),
     refused("in-sie", 0x103, "the CPU is in SIE", "D13", Choice),
     refused("unverified", 0x104, "a load before VERIFY_IMG", "D13", Choice),
+    refused("reset-pending", 0x104, "a load before the CPU reset of a pending reset", "I-36 D13 D79", Choice),
     refused("not-stopped", 0x103, "a load of a CPU that is not stopped", "D13", Choice),
-    done("done", "the CPU has the state", "Q14", Tested),
+    done("done", "the CPU has the state", "Q14 D13", Tested),
+];
+
+const RESET_CPU: &[Check] = &[
+    CONFIGURATION_BUSY,
+    refused("in-sie", 0x103, "the CPU is in SIE", "D13", Choice),
+    refused("not-stopped", 0x103, "the CPU is not stopped", "Q14", Choice),
+    done("done", "the registers are reset", "Q14", Tested),
+];
+
+const PREPARE_RESET: &[Check] = &[
+    CONFIGURATION_BUSY,
+    refused("cpus", 0x101, "a CPU of the configuration operates", "Q15", Choice),
+    refused("not-unshared", 0x102, "no SET_UNSHARED_ALL since a CPU operated last", "D13", Choice),
+    done("done", "CPUs are to be reset, and one of them to be loaded", "D79 I-36", Tested),
 ];
 
 const UNSHARE_ALL: &[Check] = &[

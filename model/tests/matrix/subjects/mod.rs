@@ -5,6 +5,7 @@ mod guest;
 mod objects;
 mod pages;
 mod queries;
+mod states;
 
 use crate::cause::{Cause, Part, Subject, cause};
 use crate::conduct::conduct;
