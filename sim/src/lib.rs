@@ -3,10 +3,12 @@
 //! - [`scenario`]: the scenario language, from text to a resolved document.
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
+//! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 
 #![forbid(unsafe_code)]
 
+pub mod domain;
 pub mod explain;
 pub mod kernel;
 pub mod run;
