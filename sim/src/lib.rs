@@ -5,11 +5,13 @@
 //! - [`run`]: runs scenarios and tells what happened.
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
+//! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
 #![forbid(unsafe_code)]
 
 pub mod domain;
 pub mod explain;
+pub mod host_info;
 pub mod kernel;
 pub mod run;
 pub mod scenario;

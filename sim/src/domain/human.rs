@@ -1,5 +1,6 @@
 //! Findings as a person reads them: the line with a caret, why, and what to write.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -18,6 +19,8 @@ use crate::scenario::{Lines, shown};
 const GOOD: Style = Style::new().green();
 const BAD: Style = Style::new().red().bold();
 const TITLE: Style = Style::new().bold();
+/// At most this many findings are drawn.
+const MAX_FINDINGS: usize = 100;
 const INDENT: &str = "  ";
 
 /// Writes what has been found in a domain, at most `width` columns wide where the XML lets it.
@@ -25,7 +28,8 @@ pub fn findings(out: &mut dyn Write, domain: &Domain, findings: &[Finding], colo
     let handler = handler(colour, width);
     let text = NamedSource::new(domain.path.to_string_lossy(), Arc::clone(&domain.text));
     let lines = Lines::new(&domain.text);
-    for finding in findings {
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    for finding in findings.iter().take(MAX_FINDINGS) {
         let located = Located { finding, text: &text, quotable: lines.quotable(finding.place) };
         let mut drawing = String::new();
         if handler.render_report(&mut drawing, &located).is_ok() {
@@ -34,9 +38,11 @@ pub fn findings(out: &mut dyn Write, domain: &Domain, findings: &[Finding], colo
         if !located.quotable {
             line(out, &format!("{INDENT}at line {}, column {}", finding.place.line, finding.place.column));
         }
-        wrap(&finding.reason, width.saturating_sub(INDENT.len()))
-            .iter()
-            .for_each(|text| line(out, &format!("{INDENT}{text}")));
+        // Ten devices may have the same reason.
+        if told.insert(&finding.reason) {
+            let reason = wrap(&finding.reason, width.saturating_sub(INDENT.len()));
+            reason.iter().for_each(|text| line(out, &format!("{INDENT}{text}")));
+        }
         let (what, xml) = match &finding.fix {
             Some(Fix::Replace(xml)) => ("write:", Some(xml)),
             Some(Fix::Add(xml)) => ("add:", Some(xml)),
@@ -48,6 +54,9 @@ pub fn findings(out: &mut dyn Write, domain: &Domain, findings: &[Finding], colo
             line(out, &format!("{INDENT}{what}{xml}"));
         }
         line(out, "");
+    }
+    if findings.len() > MAX_FINDINGS {
+        line(out, &format!("{INDENT}… and {} more\n", findings.len() - MAX_FINDINGS));
     }
     summary(out, domain, findings);
 }

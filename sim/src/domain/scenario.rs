@@ -8,8 +8,8 @@ use uvsim_model::config::MAX_STORAGE;
 use super::document::Domain;
 use super::units;
 
-/// A scenario with one guest of the size that the domain defines, which boots and whose pages go out and come
-/// back. `path` is written into it as the place of the definition.
+/// A scenario with one guest of the size that the domain defines, which boots, and of which a page goes out and
+/// comes back. `path` is written into it as the place of the definition.
 #[must_use]
 pub fn scenario(domain: &Domain, path: &Path) -> String {
     let guest = guest_name(domain.title().unwrap_or_default());
@@ -18,7 +18,7 @@ pub fn scenario(domain: &Domain, path: &Path) -> String {
     let storage = units::size(storage(domain.memory_bytes().unwrap_or(MEBIBYTE))).replace(' ', "");
     format!(
         r#"scenario {title} {{
-    about "A guest as its domain definition sets it up: it boots, its last page goes out and comes back."
+    about "A guest as its domain definition sets it up: it boots, and a page of it goes out and comes back."
 }}
 machine {{ storage "{storage}" }}
 guest {guest} domain={path} {{

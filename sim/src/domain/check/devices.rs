@@ -38,11 +38,12 @@ pub(super) fn check(domain: &Domain, findings: &mut Findings) {
 
 fn bounce_buffers(domain: &Domain, device: &Device, findings: &mut Findings) {
     let iommu = device.driver.as_ref().and_then(|driver| driver.iommu.as_ref());
-    let (place, label, why) = match iommu {
-        Some(iommu) if iommu.value == "on" => return,
-        None if domain.has_protected_launch() => return,
-        Some(iommu) => (iommu.place, "`on` expected", "It also overrides what launch security sets. "),
-        None => (device.place, "without iommu='on'", ""),
+    let (place, label, why) = match (iommu, domain.has_protected_launch()) {
+        (Some(iommu), _) if iommu.value == "on" => return,
+        (None, true) => return,
+        (Some(iommu), true) => (iommu.place, "`on` expected", "This overrides what launch security sets. "),
+        (Some(iommu), false) => (iommu.place, "`on` expected", ""),
+        (None, false) => (device.place, "without iommu='on'", ""),
     };
     findings.error(Found {
         rule: Rule::BounceBuffers,
