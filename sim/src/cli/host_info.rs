@@ -99,11 +99,8 @@ fn human(info: &HostInfo, generation: &str) {
 
 fn json(info: &HostInfo, generation: &str, seed: u64) {
     let facilities: Vec<u16> = info.facilities.iter().map(|(number, _)| *number).collect();
-    let attributes: Map<String, Value> = info
-        .attributes
-        .iter()
-        .map(|attribute| (attribute.path.to_owned(), attribute.text.trim_end().into()))
-        .collect();
+    let attributes: Map<String, Value> =
+        info.attributes.iter().map(|attribute| (attribute.path.to_owned(), attribute.text.trim_end().into())).collect();
     let object = json!({
         "event": "host_info",
         "role": info.role.name(),

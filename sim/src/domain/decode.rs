@@ -43,8 +43,7 @@ pub(super) fn domain(
         huge_pages: child(root, "memoryBacking")
             .and_then(|backing| child(backing, "hugepages"))
             .map(|node| reader.tag(node)),
-        launch_security: child(root, "launchSecurity")
-            .map(|node| (reader.tag(node), reader.attribute(node, "type"))),
+        launch_security: child(root, "launchSecurity").map(|node| (reader.tag(node), reader.attribute(node, "type"))),
         devices_place: list.map(|node| reader.tag(node)),
         devices: list.into_iter().flat_map(children).map(|node| devices::device(reader, node)).collect(),
     })

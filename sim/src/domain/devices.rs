@@ -100,8 +100,7 @@ fn character(node: Node<'_, '_>, element: &str) -> (DeviceKind, Connection) {
         _ => "sclp-serial",
     };
     let target = of_child(node, "target", "type").unwrap_or_else(|| default.to_owned());
-    let connection =
-        if is_virtio(&target) { Connection::Through(VirtioController::Serial) } else { Connection::Other };
+    let connection = if is_virtio(&target) { Connection::Through(VirtioController::Serial) } else { Connection::Other };
     (DeviceKind::Character(target), connection)
 }
 

@@ -79,13 +79,9 @@ mod tests {
 
     #[test]
     fn names_and_texts_that_the_language_takes() {
-        for (name, wanted) in [
-            ("rhel9.4", "rhel9-4"),
-            ("4711", "guest4711"),
-            ("", "guest"),
-            ("é", "guest-"),
-            ("a\"b }\n", "a-b---"),
-        ] {
+        for (name, wanted) in
+            [("rhel9.4", "rhel9-4"), ("4711", "guest4711"), ("", "guest"), ("é", "guest-"), ("a\"b }\n", "a-b---")]
+        {
             assert_eq!(guest_name(name), wanted);
         }
         assert_eq!(quoted("a\"b\\c\n\u{7}"), r#""a\"b\\c\n\u{7}""#);

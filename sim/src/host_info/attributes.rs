@@ -64,11 +64,7 @@ const KEYS_OFFSET: usize = 0x20;
 pub(super) fn attributes(role: Role, protects: bool, answer: &[u8], keys: Option<&[u8]>) -> Vec<Attribute> {
     let truth = |value: bool| format!("{}\n", u8::from(value));
     let mut list = vec![
-        Attribute {
-            path: "prot_virt_guest",
-            meaning: "this is a protected guest",
-            text: truth(role == Role::Guest),
-        },
+        Attribute { path: "prot_virt_guest", meaning: "this is a protected guest", text: truth(role == Role::Guest) },
         Attribute {
             path: "prot_virt_host",
             meaning: "this host runs protected guests",

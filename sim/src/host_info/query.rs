@@ -64,9 +64,8 @@ fn ask(
     role: Role,
     mut issue: impl FnMut(Command) -> Result<Vec<u8>, String>,
 ) -> Result<(Vec<u8>, Option<Vec<u8>>), HostInfoError> {
-    let mut issue = |command: Command| {
-        issue(command).map_err(|answer| HostInfoError::Query { role, call: command.name(), answer })
-    };
+    let mut issue =
+        |command: Command| issue(command).map_err(|answer| HostInfoError::Query { role, call: command.name(), answer });
     let answer = issue(Command::QueryUvInformation)?;
     let word = |at: usize| answer.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
     let installed = InstalledCalls([word(0x10), word(0x18), word(0x20), word(0x28)]);

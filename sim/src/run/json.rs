@@ -1,8 +1,8 @@
 //! A run as one JSON object a line. Keys may be added to these, never taken away.
 
 use super::{Failure, Report, StatementEnd, Verdict, WorkloadEnd};
-use crate::kernel::Observed;
 use crate::domain::{self, Domain};
+use crate::kernel::Observed;
 use crate::scenario::{Expectation, Guest, Outcome, Place, Scenario, ScenarioErrors, Step};
 use serde_json::{Map, Value, json};
 use std::io::Write;

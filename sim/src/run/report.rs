@@ -1,8 +1,8 @@
 //! What a run tells, and to whom.
 
 use super::{Counters, Counts, Status};
-use crate::kernel::{Observed, Transition};
 use crate::domain::Domain;
+use crate::kernel::{Observed, Transition};
 use crate::scenario::{Guest, Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
 use uvsim_model::config::MachineConfig;
 

@@ -80,7 +80,8 @@ fn without_attribute(tag: &str, name: &str) -> String {
 }
 
 fn foreign(device: &Device, findings: &mut Findings) {
-    const VIRTIO_ONLY: &str = "The machine of s390x has no such bus. Protected guests do their I/O with virtio devices.";
+    const VIRTIO_ONLY: &str =
+        "The machine of s390x has no such bus. Protected guests do their I/O with virtio devices.";
     let place = device.place;
     let (what, fix) = match &device.kind {
         DeviceKind::Disk { .. } => ("the disk is not a virtio disk", "<target dev='vda' bus='virtio'/>"),
@@ -179,7 +180,8 @@ fn implied_balloon(domain: &Domain, findings: &mut Findings) {
 
 /// libvirt adds the controller that a device needs where none is mentioned.
 fn implied_controller(domain: &Domain, controller: VirtioController, findings: &mut Findings) {
-    let is_it = |device: &Device| matches!(&device.kind, DeviceKind::Controller { kind, .. } if kind == controller.kind());
+    let is_it =
+        |device: &Device| matches!(&device.kind, DeviceKind::Controller { kind, .. } if kind == controller.kind());
     if domain.has_protected_launch() || domain.devices.iter().any(is_it) {
         return;
     }

@@ -316,8 +316,8 @@ fn launch_security(domain: &Domain, findings: &mut Findings) {
             place: domain.place,
             message: "the domain has no <launchSecurity>".into(),
             label: "could be inside",
-            reason: "It may do without, and then needs iommu='on' at every virtio device. From libvirt 7.6.0 on this \
-                     element does it for all of them, and lets QEMU check the rest before the guest starts.",
+            reason: "A guest may do without, and then needs iommu='on' at every virtio device. From libvirt 7.6.0 on \
+                     this element stands for all of them, and lets QEMU check the rest before the guest starts.",
             fix: add(LAUNCH_SECURITY),
         }),
     }
@@ -332,7 +332,7 @@ fn swiotlb(domain: &Domain, findings: &mut Findings) {
             place: domain.os.as_ref().map_or(domain.place, |os| os.place),
             message: "the kernel's command line is not here to be looked at".into(),
             label: "no <cmdline>",
-            reason: "Its I/O goes through a pool of pages that the guest shares with the host. The size is set by \
+            reason: "The guest's I/O goes through a pool of pages that the guest shares with the host. The size is set by \
                      swiotlb= on the command line inside the image, in slots of 2 KiB: swiotlb=262144 is common, \
                      and Linux has 32768 where nothing is said.",
             fix: None,
@@ -350,8 +350,8 @@ fn swiotlb(domain: &Domain, findings: &mut Findings) {
             place,
             message: "the command line does not set the size of the bounce buffers".into(),
             label: "no `swiotlb=`",
-            reason: "All I/O of a protected guest goes through a pool of pages that it shares with the host. The 64 MiB \
-                     that Linux takes by itself are soon used up.",
+            reason: "All I/O of a protected guest goes through a pool of pages that it shares with the host. Linux \
+                     takes 64 MiB by itself, which many devices or a high load may use up.",
             fix,
         }),
         Some(option) if option.split(',').any(|part| part == "noforce") => findings.error(Found {

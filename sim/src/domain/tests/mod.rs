@@ -34,7 +34,8 @@ fn definition(part: &str, instead: &str) -> String {
 }
 
 fn read(text: &str) -> Domain {
-    Domain::from_bytes(Path::new("guest.xml"), text.as_bytes().to_vec()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    Domain::from_bytes(Path::new("guest.xml"), text.as_bytes().to_vec())
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 fn findings(text: &str) -> Vec<Finding> {

@@ -47,7 +47,7 @@ fn what_a_domain_says() {
 fn what_is_no_domain() {
     for (text, about, line) in [
         ("", "the file is empty", None),
-        (" \n\u{feff}", "the file is empty", None),
+        ("\u{feff} \n", "the file is empty", None),
         ("hello", "this is not XML", Some(1)),
         ("<domain>", "never closed", Some(1)),
         ("<domain>\n<name></nom>\n</domain>", "not 'nom'", Some(2)),
@@ -84,6 +84,7 @@ fn files_that_are_hard_to_read() {
 
 #[test]
 fn parts_of_a_good_file_and_spoilt_ones_are_answered() {
+    assert_eq!(read("\u{feff}<domain/>").title(), None);
     let good = definition("device", "<disk><driver iommu='o&#102;f'/><target dev='vdé'/></disk>");
     for end in 0..good.len() {
         let _ = Domain::from_bytes(Path::new("x"), good.as_bytes()[..end].to_vec());

@@ -13,7 +13,9 @@ fn drawn(text: &str) -> String {
 
 #[test]
 fn nothing_to_remark() {
-    insta::assert_snapshot!(drawn(&definition("", "")), @"");
+    insta::assert_snapshot!(drawn(&definition("", "")), @r#"
+    ✓ guest.xml: protected, 2 GiB, 2 vCPUs: nothing to remark
+    "#);
 }
 
 #[test]
@@ -21,7 +23,44 @@ fn a_report() {
     let devices = "<disk type='file'>\n  <driver name='qemu' type='qcow2'/>\n  <target dev='vda' bus='virtio'/>\n</disk>\n\
                    <rng model='virtio'/>";
     let text = definition("device", devices).replace("<launchSecurity type='s390-pv'/>", "");
-    insta::assert_snapshot!(drawn(&text), @"");
+    insta::assert_snapshot!(drawn(&text), @r#"
+      ☞ note: the domain has no <launchSecurity> (launch-security)
+       ╭─[guest.xml:1:1]
+     1 │ <domain type='kvm'>
+       · ─────────┬─────────
+       ·          ╰── could be inside
+     2 │ <name>protected</name>
+       ╰────
+      A guest may do without, and then needs iommu='on' at every virtio device. From
+      libvirt 7.6.0 on this element stands for all of them, and lets QEMU check the
+      rest before the guest starts.
+      add: <launchSecurity type='s390-pv'/>
+
+      × error: the disk vda (virtio) does not use bounce buffers (bounce-buffers)
+        ╭─[guest.xml:11:1]
+     10 │ <devices>
+     11 │ <disk type='file'>
+        · ─────────┬────────
+        ·          ╰── without iommu='on'
+     12 │   <driver name='qemu' type='qcow2'/>
+        ╰────
+      A virtio device finds its queues in the guest's memory, and the host cannot
+      look there. With iommu='on' the guest lets it use pages that it shares with
+      the host.
+      write: <driver name='qemu' type='qcow2' iommu='on'/>
+
+      × error: the rng virtio does not use bounce buffers (bounce-buffers)
+        ╭─[guest.xml:15:1]
+     14 │ </disk>
+     15 │ <rng model='virtio'/>
+        · ──────────┬──────────
+        ·           ╰── without iommu='on'
+     16 │ <memballoon model='none'/>
+        ╰────
+      add: <driver iommu='on'/>
+
+    ✗ guest.xml: protected, 2 GiB, 2 vCPUs: 2 errors, 1 note
+    "#);
 }
 
 #[test]
@@ -39,5 +78,9 @@ fn objects() {
     let mut out = Vec::new();
     json::findings(&mut out, &domain, &check(&domain));
     json::verdict(&mut out, 1, 1, 0);
-    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+    {"event":"finding","file":"guest.xml","line":12,"column":1,"severity":"error","rule":"balloon","message":"a memory balloon (`virtio`) does not work in a protected guest","reason":"The host cannot take pages that it cannot read away from a guest; QEMU fences it.","fix":"replace","xml":"<memballoon model='none'/>"}
+    {"event":"domain","file":"guest.xml","name":"protected","memory":2147483648,"vcpus":2,"disks":[],"interfaces":[],"errors":1,"warnings":0,"notes":0}
+    {"event":"verdict","result":"fail","status":1,"domains":1,"unusable":0}
+    "#);
 }

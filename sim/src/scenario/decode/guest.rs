@@ -85,9 +85,8 @@ impl Decoder<'_, '_> {
             }
         };
         let findings = domain::check(&domain);
-        let fatal = |finding: &&domain::Finding| {
-            finding.severity == Severity::Error && finding.rule.concerns_the_guest()
-        };
+        let fatal =
+            |finding: &&domain::Finding| finding.severity == Severity::Error && finding.rule.concerns_the_guest();
         if let Some(finding) = findings.iter().find(fatal) {
             let (message, place) = (&finding.message, finding.place);
             let message = format!("`{}` defines no protected guest: {message} (line {})", shown(path), place.line);
