@@ -21,6 +21,14 @@ pub struct Finding {
     pub place: Place,
 }
 
+impl Finding {
+    /// Whether a guest of this definition would never become protected.
+    #[must_use]
+    pub fn rules_out_the_guest(&self) -> bool {
+        self.severity == Severity::Error && self.rule.concerns_the_guest()
+    }
+}
+
 /// A change of the definition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fix {

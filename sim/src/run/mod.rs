@@ -24,7 +24,7 @@ pub use files::{check, collect, transcript};
 pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
 pub use workload::Counters;
 
-use crate::domain::{self, Domain, Severity};
+use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};
 use runner::{End, Runner, outcome};
 use uvsim_model::Machine;
@@ -134,7 +134,7 @@ pub fn run_domain(definition: &Path, paths: &[PathBuf], options: Options, report
 pub fn usable_domain(path: &Path) -> Result<Domain, ScenarioErrors> {
     let domain = Domain::read(path).map_err(|error| ScenarioErrors::from(*error))?;
     let mut findings = domain::check(&domain);
-    findings.retain(|finding| finding.severity == Severity::Error && finding.rule.concerns_the_guest());
+    findings.retain(Finding::rules_out_the_guest);
     if findings.is_empty() { Ok(domain) } else { Err(ScenarioErrors::of_findings(&domain, &findings)) }
 }
 

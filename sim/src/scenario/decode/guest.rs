@@ -12,7 +12,7 @@ use super::super::files::MAX_DATA_LENGTH;
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
-use crate::domain::{self, Domain, MAX_DOMAIN_LENGTH, Severity};
+use crate::domain::{self, Domain, MAX_DOMAIN_LENGTH};
 
 impl Decoder<'_, '_> {
     pub(super) fn guest(&mut self, node: &KdlNode) {
@@ -85,9 +85,7 @@ impl Decoder<'_, '_> {
             }
         };
         let findings = domain::check(&domain);
-        let fatal =
-            |finding: &&domain::Finding| finding.severity == Severity::Error && finding.rule.concerns_the_guest();
-        if let Some(finding) = findings.iter().find(fatal) {
+        if let Some(finding) = findings.iter().find(|finding| finding.rules_out_the_guest()) {
             let (message, place) = (&finding.message, finding.place);
             let message = format!("`{}` defines no protected guest: {message} (line {})", shown(path), place.line);
             let help = "`uvsim check-domain` tells what to write";
