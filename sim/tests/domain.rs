@@ -258,7 +258,7 @@ fn host_info_and_its_files() {
     let (out, _) = folder.run(0, &["host-info", "--without", "init-uv", "destr-sec-stor"]);
     says(&out, &["prot_virt_host                 0"]);
     let (_, err) = folder.run(2, &["host-info", "--guest", "--without", "init-uv"]);
-    says(&err, &["no guest can be started on this host: init-uv: refused rc=0x2"]);
+    says(&err, &["no guest can be started: the host cannot be brought up: refused rc=0x2"]);
     let (_, err) = folder.run(2, &["host-info", "--without", "init"]);
     says(&err, &["no such call"]);
 }

@@ -62,7 +62,7 @@ pub enum HostInfoError {
         answer: String,
     },
     /// The host cannot be brought up, or its guest not be started.
-    #[error("no guest can be started on this host: {0}")]
+    #[error("no guest can be started: {0}")]
     NoGuest(String),
 }
 

@@ -1,18 +1,23 @@
 //! The calls behind the files.
 
+use std::path::Path;
+
 use uvsim_model::Machine;
-use uvsim_model::address::{MEBIBYTE, VirtualAddress};
+use uvsim_model::address::VirtualAddress;
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{HostCpu, Uvc};
 use uvsim_model::uvc::{Command, InstalledCalls};
 
 use super::attributes::attributes;
 use super::{HostInfo, HostInfoError, Role};
-use crate::kernel::{FaultAnswers, GuestCall, GuestPlan, Kernel, Observed, Stop};
-use crate::scenario::Outcome;
+use crate::kernel::{FaultAnswers, GuestCall, Kernel, Observed, Stop};
+use crate::run;
+use crate::scenario::{Outcome, Scenario};
 
 /// Where the host keeps its block: anywhere in low storage that no lowcore uses.
 const BLOCK: VirtualAddress = VirtualAddress(0x1_0000);
+/// The guest that is asked: any that runs will do.
+const GUEST: &str = "scenario s\nguest asked memory=\"1MiB\" { load 0x2000 hex=\"00\"; }\nstep s { check invariants; }";
 const ULTRAVISOR_CALL: (u16, &str) = (158, "Ultravisor calls");
 const UNPACK: (u16, &str) = (161, "unpack, offered to guests");
 
@@ -43,10 +48,9 @@ fn host(machine: &Machine) -> Result<HostInfo, HostInfoError> {
 }
 
 fn guest(machine: &Machine) -> Result<HostInfo, HostInfoError> {
-    let plan = GuestPlan { name: "guest".into(), memory: MEBIBYTE, vcpus: 1, loads: vec![(0x2000, vec![1])] };
-    let failed = |stop: Stop| HostInfoError::NoGuest(described(stop));
-    let mut kernel = Kernel::boot(machine, vec![plan]).map_err(failed)?;
-    kernel.start(0, 0).map_err(failed)?;
+    let scenario =
+        Scenario::parse(Path::new("guest"), GUEST).map_err(|errors| HostInfoError::Machine(errors.to_string()))?;
+    let mut kernel = run::boot(machine, &scenario).map_err(|error| HostInfoError::NoGuest(error.message))?;
     let (answer, keys) = ask(Role::Guest, |command| {
         let block = empty(command);
         let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };

@@ -22,6 +22,7 @@ use std::time::Instant;
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
 pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
+pub(crate) use setup::boot;
 pub use workload::Counters;
 
 use crate::domain::{self, Domain, Finding};
@@ -185,7 +186,7 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
         message: error.to_string(),
         help: None,
     });
-    let status = match booted.and_then(|machine| setup::boot(machine, scenario)) {
+    let status = match booted.and_then(|machine| boot(machine, scenario)) {
         Ok(kernel) => {
             let mut runner = Runner::new(scenario, kernel, options, report);
             let status = runner.run_all();
