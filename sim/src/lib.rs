@@ -6,6 +6,7 @@
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
+//! - [`refusals`]: what every call looks at, in order.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod explain;
 pub mod host_info;
 pub mod image;
 pub mod kernel;
+pub mod refusals;
 pub mod run;
 pub mod scenario;
 

@@ -167,9 +167,10 @@ impl Pool {
         let trace = stage.issue();
         stage.host.cpu.set_translation(false);
         if trace.ending == Ending::Code(0, 1, 0) && !wish.header && !wish.rest && !by_guest {
-            let handle = stage.host.load(stage.block + 0x18, 8).map_or(0, |bytes| {
-                u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
-            });
+            let handle = stage
+                .host
+                .load(stage.block + 0x18, 8)
+                .map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().expect("eight bytes")));
             match command {
                 Command::CreateSecConf => self.handles.push(handle),
                 Command::CreateSecCpu => self.cpus.push(handle),
