@@ -152,6 +152,11 @@ impl<'m> Stage<'m> {
         self.other.clone().expect("just made")
     }
 
+    /// Handles of the other guest and its CPU, if there is one.
+    pub fn others(&self) -> Vec<u64> {
+        self.other.iter().flat_map(|guest| [guest.handle, guest.cpu]).collect()
+    }
+
     /// Another guest that has ended with its frames left, and the frame of its page [`PAGE`], which it shares
     /// if `share` says so.
     pub fn ended(&mut self, share: bool) -> FrameNumber {
@@ -208,7 +213,8 @@ impl<'m> Stage<'m> {
         }
     }
 
-    fn block_bytes(&self) -> Vec<u8> {
+    /// The block as the caller makes it.
+    pub fn block_bytes(&self) -> Vec<u8> {
         let length = self.around.length.unwrap_or(self.command.usual_length());
         let mut bytes = vec![0; usize::from(length).clamp(8, 0x200)];
         bytes[..2].copy_from_slice(&length.to_be_bytes());
