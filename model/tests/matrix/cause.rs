@@ -33,8 +33,6 @@ pub enum Part {
     Running,
     /// Whether the Ultravisor is initialised.
     Initialised,
-    /// What the Ultravisor has been told to answer.
-    Injection,
     /// Other CPUs of the machine.
     OtherCpus,
     /// The home space.
@@ -88,7 +86,6 @@ impl Part {
             Self::Issuer => "a call has one issuer".into(),
             Self::Running => "no guest runs without this command, or before INIT_UV".into(),
             Self::Initialised => "nothing of the kind exists before INIT_UV".into(),
-            Self::Injection => "the hook gives one answer to one call".into(),
             Self::OtherCpus => "other CPUs operate or do not".into(),
             Self::Home => "there is one home space".into(),
             Self::Prefix => "there is one prefix".into(),

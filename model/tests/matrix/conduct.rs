@@ -69,8 +69,8 @@ fn all_causes(subject: &Subject) -> Vec<Cause> {
         cause("header-access", &[Part::Header], |stage| stage.around.header = true),
         cause("length", &[Part::Length], |stage| stage.around.length = Some(shortest(stage.command) - 8)),
         cause("block-access", &[Part::Rest], |stage| stage.around.rest = true),
-        cause("injected-busy", &[Part::Injection], |stage| stage.around.inject = Some(Injection::Busy(1))),
-        cause("injected-partial", &[Part::Injection], |stage| stage.around.inject = Some(Injection::Partial(1))),
+        cause("injected-busy", &[], |stage| stage.around.inject.push(Injection::Busy(1))),
+        cause("injected-partial", &[], |stage| stage.around.inject.push(Injection::Partial(1))),
     ];
     let mut absent = cause("not-installed", &[Part::Installed], |_| {});
     if NEEDED_TO_RUN.contains(&subject.command) {

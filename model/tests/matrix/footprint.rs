@@ -262,7 +262,7 @@ fn configurations_and_cpus_come_and_go() {
             let guest = stage.guest.clone();
             let soiled = [guest.base, guest.base + 0xf000, guest.variable + 0x10000].map(|at| soil(stage, at));
             if late {
-                stage.around.inject = Some(Injection::LateFailure);
+                stage.around.inject.push(Injection::LateFailure);
             }
             expect(stage, Command::CreateSecConf, &Host::create_fields(&guest), |handle| {
                 // The first configuration of a machine has the first domain.

@@ -29,7 +29,7 @@ pub struct Around {
     pub foreign: bool,
     pub length: Option<u16>,
     pub reset: bool,
-    pub inject: Option<Injection>,
+    pub inject: Vec<Injection>,
     pub other_cpu: bool,
     pub in_sie: bool,
     pub real_space: bool,
@@ -208,7 +208,7 @@ impl<'m> Stage<'m> {
         if self.around.reset {
             self.host.cpu.reset_machine(Reset::LoadNormal).expect("no other CPU operates");
         }
-        if let Some(injection) = self.around.inject {
+        for &injection in &self.around.inject {
             self.host.machine().inject(self.command, injection);
         }
     }

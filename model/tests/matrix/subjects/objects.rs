@@ -31,7 +31,7 @@ fn create_sec_conf() {
         cause("sca", &[Part::Field(0x48)], |stage| stage.set(0x48, 8, stage.guest.base)),
         cause("sca", &[Part::Field(0x48)], |stage| stage.set(0x48, 8, stage.guest.variable + 0x1000)),
         cause("sca", &[Part::Field(0x48), Part::Objects], |stage| stage.set(0x48, 8, UV_BASE)),
-        cause("late-failure", &[Part::Injection], |stage| stage.around.inject = Some(Injection::LateFailure)),
+        cause("late-failure", &[], |stage| stage.around.inject.push(Injection::LateFailure)),
     ]);
     by_host(&Subject {
         command: Command::CreateSecConf,
@@ -89,6 +89,10 @@ fn base_area() -> Vec<Cause> {
             stage.host.cpu.set_prefix(END - 0xe000).expect("in storage");
         }),
         cause("base-block", &[BASE, Part::Inside], inside),
+        // The variable area follows the base area, and the block lies across.
+        both("base-block", "variable-block", &[BASE, VARIABLE, Part::Inside], |stage| {
+            stage.around.inside = Some(stage.guest.base + 0xffc0);
+        }),
         both("base-block", "base-taken", &[BASE, Part::Inside, Part::Area(0)], |stage| {
             stage.around.inside = Some(stage.guest.base);
             take(stage, stage.guest.base + 0xf000);
@@ -133,6 +137,12 @@ fn variable_area() -> Vec<Cause> {
     let window = [VARIABLE, Part::Home];
     let mut causes = vec![
         field!("variable-overflow", 0x28, 8, u64::MAX - 0xfff),
+        // Nothing is there so far up.
+        both("variable-overflow", "variable-storage", &[VARIABLE], |stage| stage.set(0x28, 8, u64::MAX - 0xfff)),
+        both("variable-overflow", "variable-translation", &window, |stage| {
+            stage.set(0x28, 8, u64::MAX - 0xfff);
+            stage.use_home();
+        }),
         both("variable-overflow", "variable-alignment", &[VARIABLE], |stage| stage.set(0x28, 8, u64::MAX - 7)),
         cause("variable-real-space", &[Part::Home], |stage| stage.around.real_space = true),
         cause("variable-translation", &window, |stage| {
