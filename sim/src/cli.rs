@@ -1,5 +1,7 @@
 //! The command line.
 
+mod image;
+
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -75,6 +77,9 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    /// Make SE images, show what is in one, or try whether a machine boots it
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -111,6 +116,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check { paths, format } => with_report(format, false, |report| run::check(&paths, report).status),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
+        Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

@@ -243,6 +243,22 @@ impl<'a> SeHeader<'a> {
         self.unwrap(slot.ok_or(HeaderFault::NoSlot { host: key.hash() })?, key)
     }
 
+    /// The same from the other side: the key pair of the maker and the host key of a slot agree on the same
+    /// key as their counterparts do. The customer public key of the header has no part in it.
+    ///
+    /// # Errors
+    /// [`HeaderFault::NoSlot`], [`HeaderFault::Slot`].
+    pub fn protection_key_as_maker(
+        &self,
+        customer: &PrivateKey,
+        host: &PublicKey,
+    ) -> Result<ProtectionKey, HeaderFault> {
+        let host_hash = host.hash();
+        let slot = self.slots.iter().find(|slot| slot.hash() == host_hash);
+        let slot = slot.ok_or(HeaderFault::NoSlot { host: host_hash })?;
+        slot.unwrap(customer, host).ok_or(HeaderFault::Slot(host_hash))
+    }
+
     fn unwrap(&self, slot: &Slot, key: &PrivateKey) -> Result<ProtectionKey, HeaderFault> {
         let customer = PublicKey::from_coordinates(&self.fixed.customer).map_err(HeaderFault::CustomerKey)?;
         slot.unwrap(key, &customer).ok_or(HeaderFault::Slot(slot.hash()))
