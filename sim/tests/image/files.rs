@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 use uvsim::image::{
-    BuildError, Component, FileError, Found, IpibFault, ImageInfo, Placed, SeImageFile, USUAL_PSW_MASK, verify,
+    BuildError, Component, FileError, Found, ImageInfo, IpibFault, Placed, SeImageFile, USUAL_PSW_MASK, verify,
 };
 use uvsim_model::crypto::{SeHeader, plain_flag, secret_flag};
 
@@ -119,7 +119,8 @@ fn plans_that_cannot_be() {
     };
     assert_eq!(build(&bare), BuildError::NoComponent);
     assert_eq!(build(&|plan| plan.placed.push(placed(0x801, 1))), BuildError::Unaligned(0x801));
-    for (address, length) in [(0, 1), (0xb000, 0x1001), (0x1_1000, 1), (0x1_4000, 1), (0x1_5000, 1), (0x1000, 0x1_5000)] {
+    for (address, length) in [(0, 1), (0xb000, 0x1001), (0x1_1000, 1), (0x1_4000, 1), (0x1_5000, 1), (0x1000, 0x1_5000)]
+    {
         let error = build(&|plan| plan.placed.push(placed(address, length)));
         assert!(matches!(error, BuildError::Overlap { .. }), "{address:#x}: {error}");
     }
@@ -158,7 +159,10 @@ fn files_that_are_none() {
     assert!(matches!(error, FileError::TooLarge { total: 0x8000_4000 }), "{error}");
     assert!(matches!(with(length, &u64::MAX.to_be_bytes()), FileError::TooLarge { total: u64::MAX }));
     let error = with(length - 8, &0x100_0000u64.to_be_bytes());
-    assert_eq!(error.to_string(), "component 0 takes 0x13000 bytes from 0x1000000 on, the file ends at 0x2c0e8: it is cut off");
+    assert_eq!(
+        error.to_string(),
+        "component 0 takes 0x13000 bytes from 0x1000000 on, the file ends at 0x2c0e8: it is cut off"
+    );
 }
 
 /// An old image has no metadata; its header is found by search, its IPIB on the last page.
