@@ -194,7 +194,7 @@ fn old_images_are_searched() {
 fn a_sparse_file_is_read_in_pieces() {
     let path = std::env::temp_dir().join(format!("uvsim-image-sparse-{}", std::process::id()));
     let start = Instant::now();
-    let mut file = std::fs::File::create_new(&path).unwrap();
+    let file = std::fs::File::create_new(&path).unwrap();
     let good = self::file();
     let read = (|| {
         file.set_len(2 << 30)?;
