@@ -17,7 +17,7 @@ const MORE_DATA: Answer = Answer { cc: 1, rc: 0x100, rrc: 0 };
 const GENERATIONS: [Generation; 3] = [Generation::Z15, Generation::Z16, Generation::Z17];
 
 /// Codes and lengths of the calls that a host of the z17 preset finds installed.
-const HOST_CALLS: [(u16, u16); 18] = [
+const HOST_CALLS: [(u16, u16); 22] = [
     (0x0001, 0x120),
     (0x0002, 0x200),
     (0x000f, 0x48),
@@ -32,6 +32,10 @@ const HOST_CALLS: [(u16, u16); 18] = [
     (0x0300, 0x50),
     (0x0301, 0x50),
     (0x0302, 0x40),
+    (0x0310, 0x40),
+    (0x0311, 0x40),
+    (0x0320, 0x40),
+    (0x0321, 0x40),
     (0x0330, 0x50),
     (0x0340, 0x40),
     (0x0341, 0x20),
@@ -301,11 +305,11 @@ fn c17_the_shortest_query_is_filled_to_its_end() {
 
 #[test]
 fn c18_a_host_sees_the_bits_of_its_preset() {
-    // Bits 0–7, 11–14, 17, 20–22; z16 adds 23, z17 adds 34 (Q32, D14).
+    // Bits 0–7 and 11–22; z16 adds 23, z17 adds 34 (Q32, D14).
     for (preset, bits) in [
-        (Generation::Z15, 0xff1e_4e00_0000_0000u64),
-        (Generation::Z16, 0xff1e_4f00_0000_0000),
-        (Generation::Z17, 0xff1e_4f00_2000_0000),
+        (Generation::Z15, 0xff1f_fe00_0000_0000u64),
+        (Generation::Z16, 0xff1f_ff00_0000_0000),
+        (Generation::Z17, 0xff1f_ff00_2000_0000),
     ] {
         let machine = Machine::new(generation(preset)).unwrap();
         let mut host = Host::new(&machine);
@@ -411,7 +415,11 @@ fn c22_query_keys_where_installed() {
     host.store(BLOCK, &[0xa5; 0x210]);
     host.store(BLOCK, &[0x02, 0x00, 0x00, 0x02]);
     assert_eq!(host.issue(BLOCK), Ok(DONE), "allowed before INIT (Q34)");
-    assert_eq!(host.load(BLOCK + 0x20, 480).unwrap(), [0; 480], "no host key yet (D15)");
+    let mut hashes = [0; 480];
+    hashes[..32].copy_from_slice(&machine.host_public_key().hash().0);
+    hashes[32..64].copy_from_slice(&machine.backup_host_public_key().hash().0);
+    assert!(host.load(BLOCK + 0x20, 480).unwrap() == hashes, "host key, backup host key, unused slots");
+    assert!(hashes[..32] != hashes[32..64] && hashes[..32] != [0; 32]);
     assert_eq!(host.load(BLOCK + 8, 0x18).unwrap(), [0xa5; 0x18]);
     assert_eq!(host.load(BLOCK + 0x200, 0x10).unwrap(), [0xa5; 0x10]);
     for length in [0x1f8, 0x208] {
@@ -497,7 +505,7 @@ fn every_code_and_length_from_a_host() {
             let found = (cc, (codes >> 16) as u16);
             assert!(found == expected && codes as u16 == 0, "{code:#x}, length {length:#x}: {found:x?}");
         }
-        if code == 1 {
+        if matches!(code, 1 | 2) {
             host.store(BLOCK, &[0; 0x200]);
         }
     }
@@ -511,7 +519,7 @@ fn of_zeros(code: u16) -> (u8, u16) {
         0x0002 | 0x0201 | 0x0202 => (0, 1),
         0x000f => (1, 0x101),
         0x0100 => (1, 0x103),
-        0x0121 | 0x0330 => (1, 0x21),
+        0x0121 | 0x0310 | 0x0311 | 0x0321 | 0x0330 => (1, 0x21),
         0x0341 => (1, 0x102),
         _ => (1, 0x20),
     }

@@ -6,6 +6,8 @@
 mod layout;
 mod seal;
 mod slot;
+#[cfg(test)]
+mod vectors;
 
 use super::ec::{HostKeys, KeyHash, PrivateKey, PublicKey};
 use super::image::{ImageCipher, ImageDigest};
@@ -243,8 +245,8 @@ impl<'a> SeHeader<'a> {
         self.unwrap(slot.ok_or(HeaderFault::NoSlot { host: key.hash() })?, key)
     }
 
-    /// The same from the other side: the key pair of the maker and the host key of a slot agree on the same
-    /// key as their counterparts do. The customer public key of the header has no part in it.
+    /// The protection key of the header, for its maker: by the private half of the customer key and the public
+    /// half of a host key.
     ///
     /// # Errors
     /// [`HeaderFault::NoSlot`], [`HeaderFault::Slot`].
@@ -253,10 +255,9 @@ impl<'a> SeHeader<'a> {
         customer: &PrivateKey,
         host: &PublicKey,
     ) -> Result<ProtectionKey, HeaderFault> {
-        let host_hash = host.hash();
-        let slot = self.slots.iter().find(|slot| slot.hash() == host_hash);
-        let slot = slot.ok_or(HeaderFault::NoSlot { host: host_hash })?;
-        slot.unwrap(customer, host).ok_or(HeaderFault::Slot(host_hash))
+        let hash = host.hash();
+        let slot = self.slots.iter().find(|slot| slot.hash() == hash);
+        slot.ok_or(HeaderFault::NoSlot { host: hash })?.unwrap(customer, host).ok_or(HeaderFault::Slot(hash))
     }
 
     fn unwrap(&self, slot: &Slot, key: &PrivateKey) -> Result<ProtectionKey, HeaderFault> {
