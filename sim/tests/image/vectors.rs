@@ -1,12 +1,12 @@
 //! Images and headers that the programs of s390-tools have made, where they are at hand.
 
-use crate::support::{RC_DIGEST, RC_HEADER, RC_KEY};
+use crate::support::{self, RC_DIGEST, RC_HEADER, RC_KEY};
 use serde_json::Value;
 use std::path::PathBuf;
 use uvsim::image::verify::{self, Target, Verdict};
-use uvsim::image::{Component, Found, ImageInfo, Recipient, SeImage, SeImageFile};
+use uvsim::image::{Component, Found, ImageInfo, ImagePlan, Recipient, SeImage, SeImageFile};
 use uvsim_model::config::Generation;
-use uvsim_model::crypto::{PrivateKey, ProtectionKey, SeHeader};
+use uvsim_model::crypto::{HeaderSecrets, PrivateKey, ProtectionKey, SeHeader};
 
 const KERNEL_PAGES: usize = 3;
 
@@ -39,6 +39,22 @@ fn host(name: &str) -> PrivateKey {
 
 fn target(name: &str) -> Target {
     Target { host_key: host(name), backup_host_key: None, generation: Generation::Z16 }
+}
+
+/// The encrypted area of an image for `host`.
+fn keys_of(image: &SeImage) -> HeaderSecrets {
+    let header = SeHeader::parse(&image.header).unwrap();
+    header.decrypt(&header.protection_key(&host("host")).unwrap()).unwrap()
+}
+
+/// A component, decrypted.
+fn plain(image: &SeImage, secrets: &HeaderSecrets, number: usize) -> Vec<u8> {
+    let (cipher, component) = (secrets.image_cipher(), &image.components[number]);
+    let mut data = component.data.clone();
+    for (page, offset) in data.as_chunks_mut().0.iter_mut().zip((0..).step_by(0x1000)) {
+        cipher.decrypt(page, [component.prefix, offset]);
+    }
+    data
 }
 
 fn outcome(image: &SeImage, target: &Target) -> (u16, u16) {
@@ -94,17 +110,49 @@ fn real_images_boot() {
     assert_eq!(outcome(&plain.image, &target("host")), (1, 0));
     assert_eq!(outcome(&plain.image, &target("host2")), (RC_KEY, 5));
     // What was put in comes out: the pages of the kernel, decrypted.
-    let header = SeHeader::parse(&image.image.header).unwrap();
-    let key = header.protection_key(&host("host")).unwrap();
-    let cipher = header.decrypt(&key).unwrap().image_cipher();
-    let mut pages = image.image.components[0].data.clone();
-    let prefix = image.image.components[0].prefix;
-    for (number, page) in pages.as_chunks_mut().0.iter_mut().enumerate() {
-        cipher.decrypt(page, [prefix, number as u64 * 0x1000]);
-    }
+    let pages = plain(&image.image, &keys_of(&image.image), 0);
     let mut kernel = set("inputs/kernel.bin");
     kernel.resize(KERNEL_PAGES * 0x1000, 0);
     assert_eq!(pages, kernel);
+}
+
+/// The same inputs make the same file here, but for what is drawn afresh: prefixes, IV, customer key.
+#[test]
+fn files_are_laid_out_as_the_real_program_does() {
+    if absent() {
+        return;
+    }
+    let real = set("img.bin");
+    let theirs = SeImageFile::parse(&real).unwrap();
+    let keys = [host("host").public().clone(), host("host2").public().clone()];
+    let plan = ImagePlan {
+        recipients: &keys,
+        kernel: Some(set("inputs/kernel.bin")),
+        ramdisk: Some(set("inputs/initrd.bin")),
+        command_line: Some(set("inputs/parmfile.txt")),
+        stage3a: Some(real[0x1_0000..0x1_0019].to_vec()),
+        stage3b: Some(plain(&theirs.image, &keys_of(&theirs.image), 3)[..65].to_vec()),
+        ..support::plan(&keys)
+    };
+    let bytes = plan.build(&mut support::random(1)).unwrap().to_bytes();
+    assert_eq!(bytes.len(), real.len());
+    assert!(bytes[..0x1_4000] == real[..0x1_4000], "PSW, metadata, stage3a with its arguments");
+    assert_eq!(bytes[0x1_4000..0x1_4010], real[0x1_4000..0x1_4010], "magic, version, size");
+    assert_eq!(bytes[0x1_401c..0x1_4040], real[0x1_401c..0x1_4040], "slots, sizes, pages, flags");
+    assert_eq!(bytes[0x1_4120..0x1_4160], real[0x1_4120..0x1_4160], "address-list digest");
+    let ours = SeImageFile::parse(&bytes).unwrap();
+    for number in 0..4 {
+        let contents = [&ours, &theirs].map(|file| plain(&file.image, &keys_of(&file.image), number));
+        assert!(contents[0] == contents[1], "component {number}");
+    }
+    let without_prefixes = |bytes: &[u8]| {
+        let mut ipib = bytes[0x1_c000..].to_vec();
+        ipib[0x88..].chunks_mut(24).for_each(|one| one[2..8].fill(0));
+        ipib
+    };
+    assert_eq!(without_prefixes(&bytes), without_prefixes(&real), "IPIB, the kinds of the components included");
+    assert_eq!(ours.ipib.unwrap().1.to_bytes(), bytes[0x1_c000..]);
+    assert_eq!(keys_of(&ours.image).psw(), keys_of(&theirs.image).psw());
 }
 
 /// Every field that `pvimg info` prints has the same name and value here.
