@@ -48,7 +48,7 @@ fn keys_of(image: &SeImage) -> HeaderSecrets {
 }
 
 /// A component, decrypted.
-fn plain(image: &SeImage, secrets: &HeaderSecrets, number: usize) -> Vec<u8> {
+fn decrypted(image: &SeImage, secrets: &HeaderSecrets, number: usize) -> Vec<u8> {
     let (cipher, component) = (secrets.image_cipher(), &image.components[number]);
     let mut data = component.data.clone();
     for (page, offset) in data.as_chunks_mut().0.iter_mut().zip((0..).step_by(0x1000)) {
@@ -110,7 +110,7 @@ fn real_images_boot() {
     assert_eq!(outcome(&plain.image, &target("host")), (1, 0));
     assert_eq!(outcome(&plain.image, &target("host2")), (RC_KEY, 5));
     // What was put in comes out: the pages of the kernel, decrypted.
-    let pages = plain(&image.image, &keys_of(&image.image), 0);
+    let pages = decrypted(&image.image, &keys_of(&image.image), 0);
     let mut kernel = set("inputs/kernel.bin");
     kernel.resize(KERNEL_PAGES * 0x1000, 0);
     assert_eq!(pages, kernel);
@@ -131,7 +131,7 @@ fn files_are_laid_out_as_the_real_program_does() {
         ramdisk: Some(set("inputs/initrd.bin")),
         command_line: Some(set("inputs/parmfile.txt")),
         stage3a: Some(real[0x1_0000..0x1_0019].to_vec()),
-        stage3b: Some(plain(&theirs.image, &keys_of(&theirs.image), 3)[..65].to_vec()),
+        stage3b: Some(decrypted(&theirs.image, &keys_of(&theirs.image), 3)[..65].to_vec()),
         ..support::plan(&keys)
     };
     let bytes = plan.build(&mut support::random(1)).unwrap().to_bytes();
@@ -142,7 +142,7 @@ fn files_are_laid_out_as_the_real_program_does() {
     assert_eq!(bytes[0x1_4120..0x1_4160], real[0x1_4120..0x1_4160], "address-list digest");
     let ours = SeImageFile::parse(&bytes).unwrap();
     for number in 0..4 {
-        let contents = [&ours, &theirs].map(|file| plain(&file.image, &keys_of(&file.image), number));
+        let contents = [&ours, &theirs].map(|file| decrypted(&file.image, &keys_of(&file.image), number));
         assert!(contents[0] == contents[1], "component {number}");
     }
     let without_prefixes = |bytes: &[u8]| {
