@@ -4,7 +4,7 @@ use crate::support::{self, RC_DIGEST, RC_HEADER, RC_KEY};
 use serde_json::Value;
 use std::path::PathBuf;
 use uvsim::image::verify::{self, Target, Verdict};
-use uvsim::image::{Component, Found, ImageInfo, ImagePlan, Recipient, SeImage, SeImageFile};
+use uvsim::image::{Component, Found, ImageInfo, ImagePlan, Recipient, RecipientError, SeImage, SeImageFile};
 use uvsim_model::config::Generation;
 use uvsim_model::crypto::{HeaderSecrets, PrivateKey, ProtectionKey, SeHeader};
 
@@ -84,11 +84,34 @@ fn certificates_and_keys_name_the_same_host() {
             assert_eq!((document.key.hash().to_string().as_str(), document.private), (hash, None), "{name}");
         }
     }
+    // The key of this one is an RSA key: it was read as a certificate.
     let der = Recipient::read(&vector("pv/cert/der.crt"));
-    assert!(!matches!(der, Err(uvsim::image::RecipientError::Unknown)), "DER is recognised: {der:?}");
+    assert!(matches!(der, Err(RecipientError::Algorithm(_))), "{der:?}");
     for wrong in ["pv/keys/rsa2048.crt", "pv/keys/rsa2048key.pem", "pv/keys/ecsecp256k1.pem", "pv/cert/ibm.crl"] {
         assert!(Recipient::read(&vector(wrong)).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn documents_of_several_certificates_and_damaged_ones() {
+    if absent() {
+        return;
+    }
+    let (first, second) = (vector("pv/cert/host.crt"), vector("pv/cert/host2.crt"));
+    let both = [b"a note before\n", &first[..], &second].concat();
+    let read = Recipient::read(&both).unwrap();
+    assert_eq!((read.key.hash(), read.ignored), (host("host").hash(), 1));
+    let key = host("host").hash();
+    let mut survivors = 0;
+    for at in 0..first.len() {
+        let mut damaged = first.clone();
+        damaged[at] ^= 4;
+        // Most of a certificate is not the key.
+        survivors += usize::from(Recipient::read(&damaged).is_ok_and(|read| read.key.hash() == key));
+        let cut = Recipient::read(&first[..at]);
+        assert!(cut.is_err() || at + 2 > first.len(), "{at} of {}", first.len());
+    }
+    assert!((1..first.len()).contains(&survivors), "{survivors}");
 }
 
 #[test]
