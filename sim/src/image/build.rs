@@ -7,7 +7,7 @@ use super::layout::{
 };
 use super::stages::{self, StageTooShort};
 use super::{Component, ImageKeys, Recipe, SeImage, USUAL_PSW_MASK};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use uvsim_model::address::PAGE_SIZE;
 use uvsim_model::crypto::{ENCRYPTED_AREA, HEADER_FIXED, PublicKey, TooManySlots, plain_flag, secret_flag};
 use zerocopy::IntoBytes;
@@ -222,7 +222,19 @@ impl BuiltImage {
         self.pieces.last().map_or(0, |(offset, bytes)| offset + bytes.len() as u64)
     }
 
-    /// Writes the file.
+    /// Writes the file into an empty one, without touching the gaps between its pieces.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_sparse(&self, out: &mut (impl Write + Seek)) -> io::Result<()> {
+        for (offset, bytes) in &self.pieces {
+            out.seek(SeekFrom::Start(*offset))?;
+            out.write_all(bytes)?;
+        }
+        out.flush()
+    }
+
+    /// Writes the file from its first byte to its last, gaps as zeros.
     ///
     /// # Errors
     /// Those of the writer.

@@ -2,7 +2,7 @@
 
 use crate::support::{boots, image, kernel, key, plan, random, target};
 use proptest::prelude::*;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 use uvsim::image::{
     BuildError, Component, FileError, Found, ImageInfo, IpibFault, Placed, SeImageFile, USUAL_PSW_MASK, verify,
@@ -41,6 +41,18 @@ fn everything_lies_where_image_tools_put_it() {
     assert_eq!(u64_at(&bytes, arguments) + arguments as u64, 0x1_4000);
     assert_eq!(u64_at(&bytes, arguments + 8), 0x280);
     assert_eq!(u64_at(&bytes, arguments + 16) + arguments as u64, ipib);
+}
+
+#[test]
+fn all_ways_to_write_a_file_agree() {
+    let keys = [key(0).public().clone()];
+    let mut plan = plan(&keys);
+    plan.placed.push(Placed { address: 0x80_0000, prefix: None, data: vec![1] });
+    let built = plan.build(&mut random(1)).unwrap();
+    let (mut whole, mut sparse) = (Vec::new(), Cursor::new(Vec::new()));
+    built.write(&mut whole).unwrap();
+    built.write_sparse(&mut sparse).unwrap();
+    assert!(whole == built.to_bytes() && *sparse.get_ref() == whole && whole.len() as u64 == built.length());
 }
 
 #[test]

@@ -257,6 +257,10 @@ fn pipes() {
         child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         assert_eq!((child.wait().unwrap().code(), err.contains("panicked")), (Some(0), false), "{arguments}: {err}");
     }
+    // An image into a pipe, and out of one: the first is possible.
+    let build = "build --kernel kernel --host-key host.pem --seed 1 --force -o /dev/stderr";
+    let output = folder.command(build).output().unwrap();
+    assert!(output.status.success() && output.stderr == folder.bytes("image"));
     let piped = folder.command("info /dev/stdin").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = piped.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -233,9 +233,9 @@ impl KeyArguments {
 }
 
 fn write_whole(built: &BuiltImage, file: File) -> std::io::Result<()> {
+    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let mut out = BufWriter::new(file);
-    built.write(&mut out)?;
-    out.flush()
+    if regular { built.write_sparse(&mut out) } else { built.write(&mut out) }
 }
 
 fn tell(path: &Path, built: &BuiltImage) {
