@@ -52,7 +52,7 @@ impl Host<'_> {
     }
 }
 
-/// Stores the short PSW of kvm-unit-tests' reset test at guest absolute 0.
+/// A short PSW with both addressing-mode bits, as it lies at guest absolute 0, and what it means.
 const SHORT_PSW: u64 = 0x0008_0001_8000_0000 | 0x4_2000;
 const LONG_PSW: Psw = Psw { mask: 0x1_8000_0000, address: 0x4_2000 };
 
@@ -235,6 +235,34 @@ fn the_load_waits_for_page_0_and_takes_what_it_finds() {
     // It is loaded once: what the guest stores there afterwards is only data.
     host.guest_store(&guest, 0, &SHORT_PSW.to_be_bytes()).unwrap();
     assert_eq!(host.enter(&guest).unwrap().psw(), psw);
+}
+
+#[test]
+fn an_injection_meets_the_psw_that_is_still_to_be_loaded() {
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    // External interruptions are enabled; of their subclasses a clear reset leaves the interrupt key on.
+    host.guest_store(&guest, 0, &(SHORT_PSW | Psw::EXTERNAL).to_be_bytes()).unwrap();
+    host.guest_store(&guest, 0x1b8, &0x5555u64.to_be_bytes()).unwrap();
+    let old = Psw { mask: LONG_PSW.mask | Psw::EXTERNAL, ..LONG_PSW };
+    assert_eq!(host.set_state(&guest, 2), DONE);
+    assert_eq!(host.unshare_all(&guest), DONE);
+    assert_eq!(host.prepare_reset(&guest), DONE);
+    assert_eq!(host.cpu_call(Command::CpuResetClear, guest.cpu), DONE);
+    assert_eq!(host.set_state(&guest, 5), DONE);
+    let inject = |host: &mut Host<'_>, code: [u8; 2]| {
+        host.store(guest.state_description + 0xc6, &code);
+        host.store(guest.state_description + 0x55, &[2]);
+    };
+    inject(&mut host, [0x12, 0x02]);
+    assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotEnabled));
+    assert_eq!(machine.cpu_registers(guest.cpu).unwrap().psw, Psw::default(), "a validity loads nothing");
+    inject(&mut host, [0x00, 0x40]);
+    assert_eq!(host.enter(&guest).unwrap().psw(), Psw { mask: 0, address: 0x5555 });
+    let stored = [old.mask.to_be_bytes(), old.address.to_be_bytes()].concat();
+    assert_eq!(host.guest_load(&guest, 0x130, 16).unwrap(), stored);
+    assert_eq!(host.enter(&guest).unwrap().psw().address, 0x5555, "both happened once");
 }
 
 impl Host<'_> {
