@@ -1,5 +1,7 @@
 //! What a machine is made of.
 
+use crate::crypto::{HostKeys, PrivateKey};
+use crate::seed::{Purpose, Seed};
 use crate::uvc::Command;
 
 /// The machine generation: which calls are installed (Q32), and a few old answers (D15).
@@ -124,6 +126,10 @@ pub struct MachineConfig {
     pub without: Vec<Command>,
     /// Refuse image tweaks that do not rise (D50).
     pub strict_tweaks: bool,
+    /// The host key; `None` derives it from the seed.
+    pub host_key: Option<PrivateKey>,
+    /// The backup host key; `None` derives it from the seed.
+    pub backup_host_key: Option<PrivateKey>,
     /// Byte order of the structures in storage.
     pub byte_order: ByteOrder,
     /// Seed and unique id of every new configuration, for known-answer tests only (D45).
@@ -147,6 +153,8 @@ impl Default for MachineConfig {
             feature_misc: None,
             without: Vec::new(),
             strict_tweaks: false,
+            host_key: None,
+            backup_host_key: None,
             byte_order: ByteOrder::default(),
             fixed_page_keys: None,
         }
@@ -158,6 +166,17 @@ impl MachineConfig {
     #[must_use]
     pub fn misc(&self) -> bool {
         self.feature_misc.unwrap_or(self.generation != Generation::Z15)
+    }
+
+    /// The keys for which images are made that this machine can start. Where none are given, they are drawn
+    /// from the seed: sub-stream 0 of its host keys is the host key, 1 the backup key.
+    #[must_use]
+    pub fn host_keys(&self) -> HostKeys {
+        let draw = |number| PrivateKey::generate(&mut Seed(self.seed).substream(Purpose::HostKeys, number));
+        HostKeys {
+            host: self.host_key.clone().unwrap_or_else(|| draw(0)),
+            backup: self.backup_host_key.clone().unwrap_or_else(|| draw(1)),
+        }
     }
 }
 

@@ -178,12 +178,16 @@ fn digest_configuration(configuration: &Configuration) -> u64 {
     for (number, handle) in &life.cpus {
         digest = digest_words(digest, &[u64::from(*number), *handle]);
     }
-    match &life.boot {
+    digest = match &life.boot {
         Boot::Created => digest_words(digest, &[0]),
         Boot::Loading(loading) => {
             digest = digest_words(digest, &[1, loading.pages()]);
             loading.running().iter().fold(digest, |digest, part| xxh3_64_with_seed(part, digest))
         }
-        Boot::Verified { psw } => digest_words(digest, &[2, psw.mask, psw.address]),
-    }
+        Boot::Verified(_) => digest_words(digest, &[2]),
+    };
+    let Some(image) = life.boot.image() else { return digest };
+    // The tag of the header stands for the whole of it.
+    digest = xxh3_64_with_seed(&image.tag, digest);
+    xxh3_64_with_seed(&image.opened_with.0, digest)
 }

@@ -3,7 +3,7 @@
 
 use crate::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use crate::crypto::Counter;
-use crate::firmware::{Configuration, GuestRegisters, PageRecord, RunState};
+use crate::firmware::{Configuration, GuestRegisters, Image, PageRecord, RunState};
 use crate::machine::Machine;
 use crate::storage::{Domain, Donation, FrameState, ZoneEntry};
 use core::fmt;
@@ -78,6 +78,12 @@ impl Machine {
     #[must_use]
     pub fn is_discarded(&self, domain: Domain) -> bool {
         self.firmware.objects().domain(domain).is_none_or(|configuration| configuration.is_gone())
+    }
+
+    /// What a live configuration keeps of the header of its image, once it is accepted.
+    #[must_use]
+    pub fn image(&self, handle: u64) -> Option<Image> {
+        self.firmware.objects().configuration(handle)?.life()?.boot.image().cloned()
     }
 
     /// State of the CPU behind a handle.

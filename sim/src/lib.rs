@@ -3,11 +3,13 @@
 //! - [`scenario`]: the scenario language, from text to a resolved document.
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
+//! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 
 #![forbid(unsafe_code)]
 
 pub mod explain;
+pub mod image;
 pub mod kernel;
 pub mod run;
 pub mod scenario;

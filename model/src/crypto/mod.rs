@@ -1,4 +1,7 @@
-//! Page cryptography: what happens to a page between the guest and the host (T25, D38–D45).
+//! Cryptography: pages between the guest and the host (T25, D38–D45), images on their way into a guest.
+//!
+//! An [`SeHeader`] opens with the keys of the machine that it was made for ([`HostKeys`]) and yields the
+//! [`ImageCipher`] of the components; [`ImageDigests`] prove what was loaded.
 //!
 //! A [`PageCipher`] belongs to one configuration instance. It seals a page at export, opens it at
 //! import and hashes it to find out whether it has changed. It keeps no page state: index, counter,
@@ -6,7 +9,9 @@
 //! and [`crate::seed`] are the only places that know a cryptographic library.
 
 mod digest;
+mod ec;
 mod gcm;
+mod header;
 mod image;
 mod integrity;
 mod keys;
@@ -19,7 +24,12 @@ mod vectors;
 
 use std::fmt;
 
-pub use self::image::{ImageDigest, ImageDigests};
+pub use self::ec::{HostKeys, KeyCoordinates, KeyError, KeyHash, PrivateKey, PublicKey};
+pub use self::header::{
+    ENCRYPTED_AREA, HEADER_FIXED, HEADER_MAGIC, HEADER_VERSION, HeaderFault, HeaderPlan, HeaderSecrets, LONGEST_HEADER,
+    MOST_SLOTS, OpenedWith, ProtectionKey, SeHeader, SizeNeeded, TooManySlots, plain_flag, secret_flag,
+};
+pub use self::image::{ImageCipher, ImageDigest, ImageDigests};
 pub use self::integrity::{ChangeHash, Integrity, IntegrityError, Tag};
 pub use self::position::{Counter, CounterOutOfRange, IndexOutOfRange, SealIndex, component};
 

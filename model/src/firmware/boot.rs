@@ -1,11 +1,11 @@
 //! Image load: SET_SEC_CONF_PARAMS, UNPACK_IMG, VERIFY_IMG.
-//!
-//! Only the plain internal image form is known so far (D49): its header carries no key and no tag, and
-//! pages are loaded as they are. Digests are real.
 
 use super::{Call, CallResult, Configuration, PageRecord, Psw, Stop, Ultravisor, refuse};
 use crate::address::{PAGE_SIZE, PageIndex, VirtualAddress};
-use crate::crypto::{ImageDigest, ImageDigests};
+use crate::config::Generation;
+use crate::crypto::{
+    HeaderFault, HeaderSecrets, ImageCipher, ImageDigest, ImageDigests, KeyHash, LONGEST_HEADER, SeHeader, plain_flag,
+};
 use crate::storage::FrameState;
 use crate::uvc::Refusal;
 
@@ -17,29 +17,57 @@ pub(crate) enum Boot {
     Created,
     /// Header accepted, pages are being loaded.
     Loading(Box<Loading>),
-    /// The image is genuine; CPUs may be loaded with this PSW.
-    Verified {
-        /// From the header.
-        psw: Psw,
-    },
-}
-
-impl Boot {
-    /// The PSW of the header, once the image is known to be genuine.
-    pub(crate) fn psw(&self) -> Option<Psw> {
-        match self {
-            Self::Verified { psw } => Some(*psw),
-            _ => None,
-        }
-    }
+    /// The image is genuine; CPUs may be loaded with its PSW.
+    Verified(Box<Image>),
 }
 
 /// An image in the making.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Loading {
-    header: PlainHeader,
+    image: Image,
+    /// `None` if the components are not encrypted. Overwritten with the rest of this at VERIFY_IMG.
+    cipher: Option<ImageCipher>,
     digests: ImageDigests,
     last_tweak: Option<[u64; 2]>,
+}
+
+/// What the Ultravisor keeps of an accepted header for the life of the configuration. No command that is
+/// built needs the communication key, so that goes with the rest of the secrets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// The PSW of the first load.
+    pub psw: Psw,
+    /// Page-list, address-list and tweak-list digest.
+    pub digests: [ImageDigest; 3],
+    /// Number of component pages.
+    pub pages: u64,
+    /// Authentication tag of the header.
+    pub tag: [u8; 16],
+    /// Plaintext control flags.
+    pub flags: u64,
+    /// Secret control flags.
+    pub secret_flags: u64,
+    /// The host key that opened the header.
+    pub opened_with: KeyHash,
+}
+
+impl Boot {
+    /// The image, once its header is accepted.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Created => None,
+            Self::Loading(loading) => Some(&loading.image),
+            Self::Verified(image) => Some(image),
+        }
+    }
+
+    /// The PSW for the first load of a CPU, once the image is verified.
+    pub(crate) fn psw(&self) -> Option<Psw> {
+        match self {
+            Self::Verified(image) => Some(image.psw),
+            Self::Created | Self::Loading(_) => None,
+        }
+    }
 }
 
 impl Loading {
@@ -54,71 +82,74 @@ impl Loading {
     }
 }
 
-#[derive(Clone, Debug)]
-struct PlainHeader {
-    pages: u64,
-    psw: Psw,
-    /// Page, address and tweak digest.
-    digests: [ImageDigest; 3],
-}
-
-const MAGIC: &[u8; 8] = b"UVSIMPLN";
-const VERSION: u32 = 1;
-/// Magic, version, size, number of pages, PSW, three digests.
-const HEADER_LENGTH: usize = 8 + 4 + 4 + 8 + 16 + 3 * 64;
-const LONGEST_HEADER: u32 = 0x2000;
-
-impl PlainHeader {
-    fn parse(bytes: &[u8; HEADER_LENGTH]) -> Result<Self, Refusal> {
-        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let doubleword = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
-        let digest = |at: usize| {
-            let mut digest = [0; 64];
-            digest.copy_from_slice(&bytes[at..at + 64]);
-            digest
-        };
-        if &bytes[..8] != MAGIC {
-            return Err(Refusal::new(0x10a, "D49"));
+impl Image {
+    fn new(header: &SeHeader<'_>, secrets: &HeaderSecrets, opened_with: KeyHash) -> Self {
+        let [mask, address] = secrets.psw();
+        Self {
+            psw: Psw { mask, address },
+            digests: *header.digests(),
+            pages: header.pages(),
+            tag: header.tag(),
+            flags: header.flags(),
+            secret_flags: secrets.flags(),
+            opened_with,
         }
-        if word(8) != VERSION {
-            return Err(Refusal::with_reason(0x104, 0x1, "D49"));
-        }
-        if word(12) as usize != HEADER_LENGTH {
-            return Err(Refusal::with_reason(0x10a, 0x31, "D49"));
-        }
-        Ok(Self {
-            pages: doubleword(16),
-            psw: Psw { mask: doubleword(24), address: doubleword(32) },
-            digests: [digest(40), digest(104), digest(168)],
-        })
     }
 }
 
 impl Ultravisor {
-    /// SET_SEC_CONF_PARAMS: 0x101 not the first time, 0x103 header out of reach, then the header itself
-    /// (D49, D52). Nothing is kept on refusal.
+    /// SET_SEC_CONF_PARAMS: 0x101 not the first time, 0x103 header out of reach, then the header itself in
+    /// the order of D52. Nothing is kept on refusal, and another attempt is allowed.
     pub(super) fn set_parameters(&self, call: &mut Call<'_>, configuration: &Configuration) -> CallResult {
         let mut life = configuration.hold_alone()?;
         if !matches!(life.boot, Boot::Created) {
             return refuse(0x101, "Q13");
         }
         let (origin, len) = (VirtualAddress(call.block.u64(0x20)), call.block.u32(0x28));
-        let mut header = vec![0; len.min(LONGEST_HEADER) as usize];
+        // A header that is too long is read as far as it may be, so that 0x103 comes first for it as well.
+        let mut header = vec![0; (len as usize).min(LONGEST_HEADER)];
         if !call.home.read(origin, &mut header) {
             return refuse(0x103, "D52");
         }
-        let misfit = Stop::Refused(Refusal::with_reason(0x10a, 0x31, "D49"));
-        if len > LONGEST_HEADER || header.len() < HEADER_LENGTH {
-            return Err(misfit);
+        if len as usize > LONGEST_HEADER {
+            return Err(self.header_refusal(&HeaderFault::Length { length: len as usize }));
         }
-        let known = <&[u8; HEADER_LENGTH]>::try_from(&header[..HEADER_LENGTH]).map_err(|_| misfit)?;
-        let parsed = PlainHeader::parse(known)?;
-        if header.len() != HEADER_LENGTH {
-            return Err(misfit);
-        }
-        life.boot =
-            Boot::Loading(Box::new(Loading { header: parsed, digests: ImageDigests::default(), last_tweak: None }));
+        let loading = self.open_header(&header).map_err(|fault| self.header_refusal(&fault))?;
+        life.boot = Boot::Loading(Box::new(loading));
         Ok("D52")
+    }
+
+    fn open_header(&self, bytes: &[u8]) -> Result<Loading, HeaderFault> {
+        let header = SeHeader::parse(bytes)?;
+        let (secrets, with) = header.open(self.host_keys(), self.header_flags())?;
+        let encrypted = header.flags() & plain_flag::PLAIN_COMPONENTS == 0;
+        Ok(Loading {
+            image: Image::new(&header, &secrets, with.key),
+            cipher: encrypted.then(|| secrets.image_cipher()),
+            digests: ImageDigests::default(),
+            last_tweak: None,
+        })
+    }
+
+    /// rc and rrc of a refused header, as the boot loader of s390-tools explains them; those without a public
+    /// number are D52's.
+    fn header_refusal(&self, fault: &HeaderFault) -> Stop {
+        let (rc, rrc) = match fault {
+            HeaderFault::Magic | HeaderFault::Tag | HeaderFault::Items(_) => (0x10a, 0),
+            HeaderFault::Version(_) => (0x104, 0x1),
+            HeaderFault::NoSlots => (0x10a, 0x40),
+            HeaderFault::EncryptedSize(_) => (0x10a, 0x39),
+            HeaderFault::Length { .. } | HeaderFault::Size { .. } => (0x10a, 0x31),
+            // Q20
+            HeaderFault::Flags { .. } if self.config.generation == Generation::Z15 => (0x106, 0),
+            HeaderFault::Flags { .. } => (0x106, 0x30),
+            HeaderFault::NoSlot { .. } => (0x108, 0x5),
+            HeaderFault::NoBackupSlot { .. } => (0x108, 0x34),
+            HeaderFault::CustomerKey(_) => (0x108, 0xb),
+            HeaderFault::Slot(_) => (0x108, 0),
+            HeaderFault::SecretFlags { .. } => (0x109, 0),
+        };
+        Stop::Refused(Refusal::with_reason(rc, rrc, "D52"))
     }
 
     /// UNPACK_IMG: 0x101 state, 0x103 range or alignment, 0x10a mapping, busy, 0x104 frame taken, 0x105
@@ -149,11 +180,16 @@ impl Ultravisor {
         if row.record() != PageRecord::Absent {
             return refuse(0x105, "T75");
         }
-        if self.settings.strict_tweaks && loading.last_tweak.is_some_and(|last| tweak <= last) {
+        if self.config.strict_tweaks && loading.last_tweak.is_some_and(|last| tweak <= last) {
             return refuse(0x106, "D50");
         }
         let ((), former) = self.with_previous_owner(previous, || {
-            loading.digests.add(frame.bytes(), address, tweak);
+            // Digests are over the page as delivered, and it is secure before it is in plain (D51, T73).
+            let page = frame.bytes_mut();
+            loading.digests.add(page, address, tweak);
+            if let Some(cipher) = &loading.cipher {
+                cipher.decrypt(page, tweak);
+            }
             loading.last_tweak = Some(tweak);
             row.set(PageRecord::Resident(target), false);
             Ok(())
@@ -170,9 +206,9 @@ impl Ultravisor {
         let mut life = configuration.hold_alone()?;
         let Boot::Loading(loading) = &life.boot else { return refuse(0x101, "Q13") };
         let [pages, addresses, tweaks] = loading.digests.finish();
-        let [want_pages, want_addresses, want_tweaks] = loading.header.digests;
+        let [want_pages, want_addresses, want_tweaks] = loading.image.digests;
         let differs = |reason| Err(Stop::Refused(Refusal::with_reason(0x102, reason, "D54")));
-        if loading.digests.pages() != loading.header.pages {
+        if loading.digests.pages() != loading.image.pages {
             return differs(0x1d);
         }
         if addresses != want_addresses {
@@ -184,7 +220,7 @@ impl Ultravisor {
         if tweaks != want_tweaks {
             return differs(0x1c);
         }
-        life.boot = Boot::Verified { psw: loading.header.psw };
+        life.boot = Boot::Verified(Box::new(loading.image.clone()));
         Ok("I-34")
     }
 }

@@ -166,14 +166,14 @@ impl Ultravisor {
             frames: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             life: RwLock::new(Some(Life {
-                cipher: PageCipher::derive(self.settings.cipher, &secrets.seed, &secrets.uid),
+                cipher: PageCipher::derive(self.config.cipher, &secrets.seed, &secrets.uid),
                 boot: Boot::default(),
                 cpus: BTreeMap::new(),
                 base: base.clone(),
                 variable: variable.clone(),
             })),
         };
-        let fixed = self.settings.fixed_page_keys;
+        let fixed = self.config.fixed_page_keys;
         let Some(configuration) = self.objects.add_configuration(shape.asce, fixed, make) else {
             return refuse(0x104, "Q35");
         };

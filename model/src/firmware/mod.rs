@@ -17,6 +17,7 @@ mod rows;
 mod sharing;
 
 pub(crate) use boot::Boot;
+pub use boot::Image;
 pub(crate) use configuration::{Configuration, Life};
 pub(crate) use cpu::{CpuReset, CpuStatus, Outstanding, ResetProtocol, SecureCpu};
 pub use cpu::{GuestRegisters, Psw, RunState};
@@ -32,7 +33,8 @@ pub use rows::PageRecord;
 pub(crate) use sharing::Unshared;
 
 use crate::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
-use crate::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
+use crate::config::MachineConfig;
+use crate::crypto::HostKeys;
 use crate::event::{Event, Events};
 use crate::seed::Seed;
 use crate::storage::arena::{FrameLock, RequestorNumber};
@@ -41,12 +43,12 @@ use crate::uvc::{Block, Command, HandleKind, InstalledCalls, Refusal, Response};
 use core::sync::atomic::{AtomicBool, Ordering};
 use injection::{Injected, Injections};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The Ultravisor of one machine.
 #[derive(Debug)]
 pub(crate) struct Ultravisor {
-    settings: Settings,
+    config: MachineConfig,
     host_calls: InstalledCalls,
     guest_calls: InstalledCalls,
     initialised: AtomicBool,
@@ -54,17 +56,8 @@ pub(crate) struct Ultravisor {
     objects: Objects,
     injections: Injections,
     events: Events,
-}
-
-/// What of the machine configuration decides answers.
-#[derive(Clone, Debug)]
-struct Settings {
-    misc: bool,
-    generation: Generation,
-    cipher: CipherProfile,
-    change_detection: ChangeDetection,
-    strict_tweaks: bool,
-    fixed_page_keys: Option<([u8; 32], [u8; 16])>,
+    /// Made when first needed: many machines never open a header.
+    host_keys: OnceLock<HostKeys>,
 }
 
 /// What the Ultravisor asks of the CPU that issues a host call: its home space and its prefix.
@@ -134,14 +127,7 @@ impl Ultravisor {
     pub(crate) fn new(config: &MachineConfig) -> Self {
         let (host_calls, guest_calls) = query::installed(config);
         Self {
-            settings: Settings {
-                misc: config.misc(),
-                generation: config.generation,
-                cipher: config.cipher,
-                change_detection: config.change_detection,
-                strict_tweaks: config.strict_tweaks,
-                fixed_page_keys: config.fixed_page_keys,
-            },
+            config: config.clone(),
             host_calls,
             guest_calls,
             initialised: AtomicBool::new(false),
@@ -149,11 +135,17 @@ impl Ultravisor {
             objects: Objects::new(Seed(config.seed)),
             injections: Injections::default(),
             events: Events::default(),
+            host_keys: OnceLock::new(),
         }
     }
 
+    /// The keys under which this machine opens headers.
+    pub(crate) fn host_keys(&self) -> &HostKeys {
+        self.host_keys.get_or_init(|| self.config.host_keys())
+    }
+
     pub(crate) fn misc(&self) -> bool {
-        self.settings.misc
+        self.config.misc()
     }
 
     pub(crate) fn is_initialised(&self) -> bool {
@@ -199,7 +191,7 @@ impl Ultravisor {
         let (storage, handle) = (call.storage, |offset| call.block.u64(offset));
         match command {
             Command::QueryUvInformation => self.query(call.block, &self.host_calls, true),
-            Command::QueryKeys => Self::query_keys(call.block),
+            Command::QueryKeys => self.query_keys(call.block),
             Command::InitUv => self.init(call),
             Command::CreateSecConf => self.create_configuration(call),
             Command::DestroySecConf => self.destroy_configuration(storage, &*self.configuration(handle(0x18))?),
@@ -250,7 +242,7 @@ impl Ultravisor {
     pub(crate) fn guest_query(&self, command: Command, block: &mut Block) -> CallResult {
         match command {
             Command::QueryUvInformation => self.query(block, &self.guest_calls, false),
-            Command::QueryKeys => Self::query_keys(block),
+            Command::QueryKeys => self.query_keys(block),
             _ => refuse(Response::INVALID_COMMAND, "D14"),
         }
     }

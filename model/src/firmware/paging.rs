@@ -103,7 +103,7 @@ impl Ultravisor {
             }
             FrameState::Pinned(domain, _) if !self.is_discarded(domain) => refuse(0x104, "T36"),
             FrameState::Shared(domain, page) | FrameState::Pinned(domain, page) => {
-                if !self.settings.misc {
+                if !self.config.misc() {
                     return refuse(0x104, "T35");
                 }
                 Ok(Some((self.objects.domain(domain).ok_or(Stop::Busy)?, page)))
@@ -194,7 +194,7 @@ impl Ultravisor {
         let end = Stop::Refused(Refusal::new(0x105, "D42"));
         let index = SealIndex::try_from(page).map_err(|_| end)?;
         let last = Counter::new(row.counter()).ok();
-        let detect = self.settings.change_detection == ChangeDetection::Digest;
+        let detect = self.config.change_detection == ChangeDetection::Digest;
         let untouched = row.is_verified() && frame.touched() & touch::SINCE_IMPORT == 0;
         let mut hash: Option<ChangeHash> = None;
         let unchanged = detect
@@ -228,7 +228,7 @@ impl Ultravisor {
             return Err(Stop::Busy);
         }
         let (domain, page) = match seen.state() {
-            FrameState::NonSecure if self.settings.generation == Generation::Z15 => {
+            FrameState::NonSecure if self.config.generation == Generation::Z15 => {
                 return Err(Stop::Refused(Refusal::with_reason(0x107, 0xd, "T53")));
             }
             FrameState::NonSecure => return Ok("T53"),

@@ -2,6 +2,7 @@
 
 use super::{CallResult, Stop, Ultravisor};
 use crate::config::{Generation, MachineConfig};
+use crate::crypto::plain_flag;
 use crate::storage::Domain;
 use crate::uvc::{Block, Command, InstalledCalls, QUI_FULL_LENGTH, Refusal, Response};
 
@@ -24,8 +25,14 @@ pub const MAX_GUEST_ADDRESS: u64 = 0x8000_0000_0000;
 const NOT_BUILT: [u16; 7] = [0xc8, 0xd0, 0xe0, 0xe8, 0xf8, 0x100, 0x108];
 const FEATURE_MISC: u64 = 1 << 63;
 /// Header flags that the machine knows a meaning for (D53).
-const HEADER_FLAGS: u64 = 0x3000_00e2;
-const HEADER_FLAGS_Z17: u64 = 0x3000_00f2;
+const HEADER_FLAGS: u64 = plain_flag::DUMP
+    | plain_flag::PLAIN_COMPONENTS
+    | plain_flag::PCKMO_DEA
+    | plain_flag::PCKMO_AES
+    | plain_flag::PCKMO_ECC
+    | plain_flag::BACKUP_KEY;
+const HEADER_FLAGS_Z17: u64 = HEADER_FLAGS | plain_flag::PCKMO_HMAC;
+const _: () = assert!(HEADER_FLAGS == 0x3000_00e2 && HEADER_FLAGS_Z17 == 0x3000_00f2);
 const HEADER_VERSION_1: u64 = 1 << 63;
 
 /// Commands of the z15 preset that this Ultravisor implements, beside the ones below (Q32, D14).
@@ -82,8 +89,6 @@ impl Ultravisor {
         for (offset, word) in (0x10..).step_by(8).zip(calls.0) {
             block.set_u64(offset, word);
         }
-        let z17 = self.settings.generation >= Generation::Z17;
-        let header_flags = if z17 { HEADER_FLAGS_Z17 } else { HEADER_FLAGS };
         let doublewords = [
             (0x40, for_host(UV_BASE_LENGTH)),
             (0x50, for_host(CONFIGURATION_BASE_LENGTH)),
@@ -91,9 +96,9 @@ impl Ultravisor {
             (0x60, for_host(CONFIGURATION_LENGTH_PER_MEBIBYTE)),
             (0x68, for_host(CPU_STORAGE_LENGTH)),
             (0x80, for_host(MAX_GUEST_ADDRESS)),
-            (0xa0, if self.settings.misc { FEATURE_MISC } else { 0 }),
+            (0xa0, if self.config.misc() { FEATURE_MISC } else { 0 }),
             (0xb0, for_host(HEADER_VERSION_1)),
-            (0xb8, for_host(header_flags)),
+            (0xb8, for_host(self.header_flags())),
         ];
         for (offset, value) in doublewords.into_iter().chain(NOT_BUILT.map(|offset| (offset, 0))) {
             block.set_u64(offset, value);
@@ -108,9 +113,19 @@ impl Ultravisor {
         Ok("D14")
     }
 
-    /// QUERY_KEYS: no host key exists yet, so every slot is zero (D15).
-    pub(super) fn query_keys(block: &mut Block) -> CallResult {
-        block.set(0x20, &[0; 480]);
+    /// Plaintext control flags of headers that this machine supports (D53).
+    pub(super) fn header_flags(&self) -> u64 {
+        if self.config.generation >= Generation::Z17 { HEADER_FLAGS_Z17 } else { HEADER_FLAGS }
+    }
+
+    /// QUERY_KEYS: slot 0 is the host key, slot 1 the backup host key, the others are unused.
+    pub(super) fn query_keys(&self, block: &mut Block) -> CallResult {
+        let mut hashes = [0; 480];
+        let keys = self.host_keys();
+        for (slot, key) in hashes.chunks_exact_mut(32).zip([&keys.host, &keys.backup]) {
+            slot.copy_from_slice(&key.hash().0);
+        }
+        block.set(0x20, &hashes);
         Ok("Q34")
     }
 }
