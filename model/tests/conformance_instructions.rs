@@ -1,98 +1,22 @@
-//! Conformance, guest instructions that concern the host, and what the host injects: C91, C97, 5.3 of the
-//! interface, Q22, Q23.
+//! Conformance, guest instructions that concern the host: C91, C97, 5.3 of the interface, Q22.
 
+#[path = "support/description.rs"]
+mod description;
 #[path = "support/scene.rs"]
 mod scene;
 mod support;
 
+use description::{ENABLED, PREFIX, fill, validity};
 use scene::{code_and_address, host_interruption, interception, own_interruption, refused_entry};
-use support::{DONE, Guest, Host, UV_BASE, config};
+use support::{DONE, Host, UV_BASE, config};
 use uvsim_model::address::{GuestAddress, PageIndex};
 use uvsim_model::cpu::{Diagnose, GuestCpu, Interception, ServiceCall, SieExit, Sigp, ValidityReason};
 use uvsim_model::storage::ProgramCode;
 use uvsim_model::uvc::Command;
 use uvsim_model::{Machine, Psw};
 
-const PREFIX: Interception = Interception { code: 112, ipa: 0, ipb: 0 };
-/// Machine checks, I/O and external interruptions are enabled.
-const ENABLED: Psw = Psw { mask: 0x0304_0001_8000_0000, address: 0x1000 };
-const OLD: Psw = Psw { mask: 0x0304_0001_8000_0000, address: 0x1000 };
-
-fn validity(reason: ValidityReason) -> Interception {
-    Interception { code: 32, ipa: 0, ipb: (reason as u32) << 16 }
-}
-
 const fn diagnosed(code: u8) -> Interception {
     Interception { code, ipa: 0x8302, ipb: 0x5000_0000 }
-}
-
-/// What a host finds and leaves in a state description.
-impl Host<'_> {
-    fn saved(&mut self, guest: &Guest, register: u64) -> u64 {
-        let bytes = self.load(guest.state_description + 0x380 + register * 8, 8).unwrap();
-        u64::from_be_bytes(bytes.try_into().unwrap())
-    }
-
-    fn give_register(&mut self, guest: &Guest, register: u64, value: u64) {
-        self.store_u64(guest.state_description + 0x380 + register * 8, value);
-    }
-
-    fn injects(&mut self, guest: &Guest, control: u8) {
-        self.store(guest.state_description + 0x55, &[control]);
-    }
-
-    fn injection_control(&mut self, guest: &Guest) -> u8 {
-        self.load(guest.state_description + 0x55, 1).unwrap()[0]
-    }
-
-    /// Enters once, and lets the guest do one thing that must end with an exit.
-    fn exit(
-        &mut self,
-        guest: &Guest,
-        action: impl FnOnce(&mut GuestCpu<'_, '_>) -> Result<(), uvsim_model::cpu::GuestEvent>,
-    ) -> Interception {
-        let mut cpu = self.enter(guest).expect("the guest runs");
-        interception(action(&mut cpu))
-    }
-
-    /// Enters, and fills the save area with marks first, so that unexposed registers can be told.
-    fn marked(&mut self, guest: &Guest) {
-        for register in 0..16 {
-            self.give_register(guest, register, 0xaaaa_0000 + register);
-        }
-    }
-
-    fn untouched(&mut self, guest: &Guest, exposed: &[u64]) {
-        for register in (0..16).filter(|register| !exposed.contains(register)) {
-            assert_eq!(self.saved(guest, register), 0xaaaa_0000 + register, "register {register} is exposed");
-        }
-    }
-
-    /// A guest whose new PSWs are `address = 0x100 × index`, with the masks of its own PSW on.
-    fn interruptible(&mut self) -> Guest {
-        let guest = self.start(1);
-        for (index, at) in (1u64..).zip([0x1a0, 0x1b0, 0x1d0, 0x1e0, 0x1f0]) {
-            self.guest_store(&guest, at, &0x1_8000_0000u64.to_be_bytes()).unwrap();
-            self.guest_store(&guest, at + 8, &(index * 0x100).to_be_bytes()).unwrap();
-        }
-        self.enter(&guest).unwrap().load_psw(ENABLED).unwrap();
-        guest
-    }
-
-    fn lowcore(&mut self, guest: &Guest, at: u64, len: usize) -> Vec<u8> {
-        self.guest_load(guest, at, len).unwrap()
-    }
-
-    fn old_psw(&mut self, guest: &Guest, at: u64) -> Psw {
-        let bytes = self.lowcore(guest, at, 16);
-        let half = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
-        Psw { mask: half(0), address: half(8) }
-    }
-}
-
-/// Registers of the guest with marks of their own.
-fn fill(cpu: &mut GuestCpu<'_, '_>) {
-    (0..16).for_each(|register| cpu.set_general(register, 0x1_0000 + u64::from(register)));
 }
 
 #[test]
@@ -171,7 +95,7 @@ fn c97_exceptions_that_the_host_may_inject() {
         [(Diagnose::KVM, 0x11, 0x15u16), (Diagnose::KVM, 0x10, 0x06), (Diagnose::WATCHDOG, 0x10, 0x06)]
     {
         host.exit(&guest, |cpu| {
-            cpu.load_psw(OLD).unwrap();
+            cpu.load_psw(ENABLED).unwrap();
             cpu.set_general(2, 0x2222);
             cpu.diagnose(Diagnose::new(function))
         });
@@ -182,7 +106,7 @@ fn c97_exceptions_that_the_host_may_inject() {
         assert_eq!(cpu.registers().general[2], 0x2222, "an instruction that ends so gives no result");
         drop(cpu);
         assert_eq!(host.injection_control(&guest), 0, "delivered");
-        assert_eq!(host.old_psw(&guest, 0x150), OLD);
+        assert_eq!(host.old_psw(&guest, 0x150), ENABLED);
         assert_eq!(host.lowcore(&guest, 0x8c, 4), [&[0, 4], &code.to_be_bytes()[..]].concat());
         // Only right after the exit.
         host.injects(&guest, control);
@@ -490,230 +414,6 @@ fn the_instructions_are_privileged() {
     drop(cpu);
     let mut cpu = host.enter(&guest).unwrap();
     assert_eq!(own_interruption(cpu.load_control(0, 0)), ProgramCode::PrivilegedOperation, "the PSW keeps the bit");
-}
-
-/// Parameters at their places in the state description (Linux `asm/kvm_host.h`).
-fn parameters(host: &mut Host<'_>, guest: &Guest, fields: &[(u64, &[u8])]) {
-    host.store(guest.state_description + 0xc0, &[0; 0x34]);
-    for &(at, bytes) in fields {
-        host.store(guest.state_description + at, bytes);
-    }
-}
-
-#[test]
-fn an_external_interruption_goes_through_the_prefix_area() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    for (code, mask) in [
-        (0x0040u16, 57),
-        (0x1004, 52),
-        (0x1005, 53),
-        (0x1200, 48),
-        (0x1201, 49),
-        (0x1202, 50),
-        (0x1406, 59),
-        (0x1407, 58),
-        (0x2401, 54),
-        (0x2603, 54),
-    ] {
-        let bit = 1u64 << (63 - mask);
-        parameters(
-            &mut host,
-            &guest,
-            &[(0xc0, &0x43000u32.to_be_bytes()), (0xc4, &[0, 7]), (0xc6, &code.to_be_bytes())],
-        );
-        let mut cpu = host.enter(&guest).unwrap();
-        cpu.load_psw(OLD).unwrap();
-        cpu.load_control(0, !bit).unwrap();
-        drop(cpu);
-        host.injects(&guest, 2);
-        assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotEnabled), "{code:#x}: subclass");
-        assert_eq!(host.injection_control(&guest), 2, "the interruption stays pending");
-        host.injects(&guest, 0);
-        let mut cpu = host.enter(&guest).unwrap();
-        cpu.load_control(0, bit).unwrap();
-        cpu.load_psw(Psw { mask: OLD.mask & !Psw::EXTERNAL, ..OLD }).unwrap();
-        drop(cpu);
-        host.injects(&guest, 2);
-        assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotEnabled), "{code:#x}: PSW");
-        host.injects(&guest, 0);
-        host.enter(&guest).unwrap().load_psw(OLD).unwrap();
-        host.injects(&guest, 2);
-        assert_eq!(host.enter(&guest).unwrap().psw(), Psw { mask: 0x1_8000_0000, address: 0x200 });
-        assert_eq!(host.injection_control(&guest), 0);
-        assert_eq!(host.old_psw(&guest, 0x130), OLD);
-        let stored = [&0x43000u32.to_be_bytes()[..], &[0, 7], &code.to_be_bytes()].concat();
-        assert_eq!(host.lowcore(&guest, 0x80, 8), stored);
-    }
-    parameters(&mut host, &guest, &[(0xc6, &[0x12, 0x03])]);
-    host.injects(&guest, 2);
-    assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::InvalidInterruption));
-}
-
-#[test]
-fn an_input_output_interruption() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    for subclass in 0..8u32 {
-        let word = subclass << 27;
-        let fields = [&[0, 1, 0, 5][..], &0xdead_beefu32.to_be_bytes(), &word.to_be_bytes()].concat();
-        parameters(&mut host, &guest, &[(0xe8, &fields)]);
-        let bit = 0x8000_0000u64 >> subclass;
-        let mut cpu = host.enter(&guest).unwrap();
-        cpu.load_psw(OLD).unwrap();
-        cpu.load_control(6, 0xff00_0000 & !bit).unwrap();
-        drop(cpu);
-        host.injects(&guest, 3);
-        assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotEnabled));
-        host.injects(&guest, 0);
-        host.enter(&guest).unwrap().load_control(6, bit).unwrap();
-        host.injects(&guest, 3);
-        assert_eq!(host.enter(&guest).unwrap().psw().address, 0x500);
-        assert_eq!(host.old_psw(&guest, 0x170), OLD);
-        assert_eq!(host.lowcore(&guest, 0xb8, 12), fields);
-    }
-    host.enter(&guest).unwrap().load_psw(Psw { mask: OLD.mask & !Psw::INPUT_OUTPUT, ..OLD }).unwrap();
-    host.injects(&guest, 3);
-    assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotEnabled));
-}
-
-#[test]
-fn a_machine_check_also_fills_the_save_areas() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    let inject = |host: &mut Host<'_>, code: u64| {
-        let fields: [(u64, &[u8]); 3] = [(0xc0, &code.to_be_bytes()), (0xcc, &[1, 2, 3, 4]), (0xd0, &[9; 8])];
-        parameters(host, &guest, &fields);
-        host.injects(&guest, 1);
-        let entered = host.enter(&guest).map(|cpu| cpu.psw());
-        host.injects(&guest, 0);
-        entered
-    };
-    // Bit of the interruption code, bit of control register 14.
-    for (kind, mask) in [(2, 36), (4, 38), (5, 38), (7, 37), (8, 39), (9, 35)] {
-        let (code, bit) = (1u64 << (63 - kind), 1u64 << (63 - mask));
-        for (register, enabled) in [(!bit, false), (bit, true)] {
-            let mut cpu = host.enter(&guest).unwrap();
-            cpu.load_psw(OLD).unwrap();
-            cpu.load_control(14, register).unwrap();
-            drop(cpu);
-            match enabled {
-                true => assert_eq!(inject(&mut host, code).unwrap().address, 0x400),
-                false => assert_eq!(
-                    inject(&mut host, code),
-                    Err(SieExit::Interception(validity(ValidityReason::NotEnabled)))
-                ),
-            }
-        }
-    }
-    let mut cpu = host.enter(&guest).unwrap();
-    fill(&mut cpu);
-    cpu.set_access(15, 0x99);
-    cpu.load_control(14, 0).unwrap();
-    cpu.load_psw(OLD).unwrap();
-    drop(cpu);
-    // System damage needs the PSW bit alone.
-    assert_eq!(inject(&mut host, 1 << 63).unwrap(), Psw { mask: 0x1_8000_0000, address: 0x400 });
-    assert_eq!(host.old_psw(&guest, 0x160), OLD);
-    assert_eq!(host.lowcore(&guest, 0xe8, 8), (1u64 << 63).to_be_bytes());
-    assert_eq!(host.lowcore(&guest, 0xf4, 12), [&[1, 2, 3, 4][..], &[9; 8]].concat());
-    assert_eq!(host.lowcore(&guest, 0x1280 + 8 * 13, 8), 0x1_000du64.to_be_bytes());
-    assert_eq!(host.old_psw(&guest, 0x1300), OLD);
-    assert_eq!(host.lowcore(&guest, 0x1340 + 4 * 15, 4), 0x99u32.to_be_bytes());
-    assert_eq!(host.lowcore(&guest, 0x1380, 8), 0xe0u64.to_be_bytes());
-    // No class of machine check at all; then masked by the PSW.
-    let refusal = |reason| Err(SieExit::Interception(validity(reason)));
-    assert_eq!(inject(&mut host, 0), refusal(ValidityReason::InvalidInterruption));
-    assert_eq!(inject(&mut host, 1 << 63), refusal(ValidityReason::NotEnabled));
-}
-
-#[test]
-fn restart_cannot_be_masked() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    let masked = Psw { mask: 0x1_8000_0000, address: 0x4444 };
-    host.enter(&guest).unwrap().load_psw(masked).unwrap();
-    host.injects(&guest, 4);
-    assert_eq!(host.enter(&guest).unwrap().psw(), Psw { mask: 0x1_8000_0000, address: 0x100 });
-    assert_eq!(host.old_psw(&guest, 0x120), masked);
-}
-
-#[test]
-fn an_interruption_goes_to_the_prefix_area_of_the_moment_and_waits_for_it() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    host.exit(&guest, |cpu| cpu.set_prefix(0x8000));
-    host.injects(&guest, 4);
-    assert_eq!(refused_entry(host.enter(&guest)), PREFIX);
-    assert_eq!(host.injection_control(&guest), 4, "the interruption stays pending");
-    for page in [8, 9] {
-        host.resident(&guest, PageIndex(page));
-    }
-    assert_eq!(host.enter(&guest).unwrap().psw(), Psw::default(), "the new area is zeros");
-    assert_eq!(host.old_psw(&guest, 0x120), OLD);
-    assert_eq!(host.lowcore(&guest, 0x8120, 16), [0; 16], "nothing in the old area");
-}
-
-#[test]
-fn undefined_injections() {
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.interruptible();
-    for control in (5..0x10).chain(0x12..=0xff) {
-        host.injects(&guest, control);
-        assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::InjectionControl));
-    }
-    host.injects(&guest, 0);
-    assert!(host.enter(&guest).is_ok());
-}
-
-#[test]
-fn the_host_hears_of_masks_that_it_waits_for() {
-    const ENABLEMENT: Interception = Interception { code: 100, ipa: 0, ipb: 0 };
-    let machine = Machine::new(config()).unwrap();
-    let mut host = Host::ready(&machine);
-    let guest = host.start(1);
-    let at = guest.state_description;
-    for (register, request) in [(0u8, 0x8000u16), (6, 0x0200), (14, 0x0002)] {
-        host.enter(&guest).unwrap().load_control(register, 0).unwrap();
-        // Another register's request counts for nothing.
-        host.store(at + 0x44, &(!request).to_be_bytes());
-        host.enter(&guest).unwrap().load_control(register, 0x100).unwrap();
-        host.store(at + 0x44, &request.to_be_bytes());
-        let mut cpu = host.enter(&guest).unwrap();
-        cpu.load_control(register, 0).unwrap();
-        cpu.load_control(register ^ 1, 0xff).unwrap();
-        assert_eq!(interception(cpu.load_control(register, 0x200)), ENABLEMENT);
-        assert_eq!(cpu.registers().control[usize::from(register)], 0x200, "it is loaded all the same");
-        drop(cpu);
-        host.store(at + 0x44, &[0, 0]);
-    }
-    let masked = Psw { mask: 0, address: 8 };
-    for (offset, flag, mask, code) in [
-        (0x00, 0x0100_0000u32, Psw::EXTERNAL, 100),
-        (0x00, 0x0200_0000, Psw::INPUT_OUTPUT, 100),
-        (0x48, 0x0040_0000, Psw::MACHINE_CHECK, 96),
-    ] {
-        host.store(at + offset, &flag.to_be_bytes());
-        let mut cpu = host.enter(&guest).unwrap();
-        let others = (Psw::EXTERNAL | Psw::INPUT_OUTPUT | Psw::MACHINE_CHECK) & !mask;
-        cpu.load_psw(Psw { mask: others, address: 8 }).unwrap();
-        cpu.load_psw(masked).unwrap();
-        let wanted = Psw { mask, address: 16 };
-        assert_eq!(interception(cpu.load_psw(wanted)), Interception { code, ipa: 0, ipb: 0 });
-        assert_eq!(cpu.psw(), wanted);
-        drop(cpu);
-        let mut cpu = host.enter(&guest).unwrap();
-        cpu.load_psw(wanted).unwrap();
-        cpu.load_psw(masked).unwrap();
-        drop(cpu);
-        host.store(at + offset, &[0; 4]);
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod scene;
 mod support;
 
 use scene::{GUEST_BLOCK, code_and_address, interception, refused_entry};
-use support::{Answer, DONE, Guest, Host, config, refused};
+use support::{Answer, DONE, Guest, Host, config, image, refused};
 use uvsim_model::address::{FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::cpu::{Diagnose, GuestEvent, HostCpu, Interception, ValidityReason};
 use uvsim_model::storage::ProgramCode;
@@ -206,7 +206,8 @@ fn a_reset_before_the_first_start_still_leads_to_the_psw_of_the_header() {
     assert_ne!(cpu.psw(), LONG_PSW);
     cpu.store(GuestAddress(0), &bytes).unwrap();
     drop(cpu);
-    assert_eq!(machine.cpu_registers(guest.cpu).unwrap().psw, Psw::default(), "the header of the small host says 0, 0");
+    let [mask, address] = image::PSW;
+    assert_eq!(host.enter(&guest).unwrap().psw(), Psw { mask, address }, "that of the header");
 }
 
 #[test]
@@ -414,7 +415,7 @@ fn bring(host: &mut Host<'_>, stage: Stage, cpu: Cpu) -> Option<Guest> {
 impl Host<'_> {
     /// A verified configuration's header, but no VERIFY_IMG.
     fn load_parameters(&mut self, guest: &Guest) {
-        let header = scene::Header::of(&Default::default()).bytes();
+        let header = image::empty_header(self.machine());
         assert_eq!(self.set_parameters(guest, &header), DONE);
     }
 }
