@@ -1,5 +1,7 @@
 //! The command line.
 
+mod host_key;
+
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -75,6 +77,7 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    HostKey(host_key::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -111,6 +114,16 @@ pub(crate) fn run() -> ExitCode {
         Command::Check { paths, format } => with_report(format, false, |report| run::check(&paths, report).status),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
+        Command::HostKey(arguments) => match host_key::run(&arguments) {
+            Ok(told) => {
+                let _ = std::io::stdout().write_all(told.as_bytes());
+                Status::Pass
+            }
+            Err(message) => {
+                complain(&message);
+                Status::Unusable
+            }
+        },
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

@@ -3,12 +3,14 @@
 //! - [`scenario`]: the scenario language, from text to a resolved document.
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
+//! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 
 #![forbid(unsafe_code)]
 
 pub mod explain;
+pub mod hostkey;
 pub mod image;
 pub mod kernel;
 pub mod run;
