@@ -2,6 +2,7 @@
 
 use crate::config::{ConfigError, MAX_CPUS, MAX_STORAGE, MachineConfig};
 use crate::cpu::{Channel, CpuSlot, HostCpu};
+use crate::crypto::PublicKey;
 use crate::digest::DigestCache;
 use crate::event::Observer;
 use crate::firmware::{Injection, Reset, Ultravisor};
@@ -96,6 +97,18 @@ impl Machine {
     #[must_use]
     pub fn config(&self) -> &MachineConfig {
         &self.config
+    }
+
+    /// The public half of the host key: what a host-key document holds, and what images are made for.
+    #[must_use]
+    pub fn host_public_key(&self) -> &PublicKey {
+        self.firmware.host_keys().host.public()
+    }
+
+    /// The public half of the backup host key.
+    #[must_use]
+    pub fn backup_host_public_key(&self) -> &PublicKey {
+        self.firmware.host_keys().backup.public()
     }
 
     /// Starts a CPU. It operates until what comes back is dropped.

@@ -37,6 +37,8 @@ pub enum Purpose {
     LoadRandom = 6,
     /// Workloads: sub-stream = workload in file order (D77).
     Workload = 7,
+    /// Keys of images made on the fly: sub-stream = guest in file order.
+    Images = 8,
 }
 
 /// A stream of random numbers; a `Rng` of the rand crate.
@@ -109,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 7] = [
+    const PURPOSES: [Purpose; 8] = [
         Purpose::Handles,
         Purpose::Configurations,
         Purpose::HostKeys,
@@ -117,6 +119,7 @@ mod tests {
         Purpose::Injection,
         Purpose::LoadRandom,
         Purpose::Workload,
+        Purpose::Images,
     ];
 
     /// All expected values here were computed with a ChaCha20 of our own in Python, not with this library.
@@ -130,6 +133,7 @@ mod tests {
             "5a9473a813822e1c203ba4a0eac0c561c48c5fcce966a43ce6cf50675566b3df",
             "ff60e8faab423a00c8b47f177f88f27b50f0bd41449397bd7a71b2ea8d377c8d",
             "99adf96efa7c7decd8862b66b183adcfa11d7302c0e0ea2ac9eea45a53138dc2",
+            "18984a0f8fd2e7c507703460688f607a82fab946a94e25c19ae363ee25010363",
         ];
         for (purpose, expected) in PURPOSES.into_iter().zip(expected) {
             assert_eq!(start::<32>(Seed(1).stream(purpose)), expected, "{purpose:?}");

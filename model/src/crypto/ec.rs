@@ -294,7 +294,8 @@ mod tests {
         assert_eq!(text, format!("PrivateKey({}, ..)", key.hash()));
     }
 
-    /// Streams of D46: the keys of machines must outlive the versions of the libraries.
+    /// D46: the keys of machines must outlive the versions of the libraries. Computed with a ChaCha20 and a
+    /// point multiplication of our own in Python.
     #[test]
     fn the_key_of_seed_1_is_frozen() {
         assert_eq!(key(0).hash().to_string(), "3edd3115476d8dc6ee8d132085f59029c0ce8ff96408bd8839654a27b065bc10");

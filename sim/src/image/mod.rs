@@ -10,7 +10,7 @@ use uvsim_model::crypto::{
 use zeroize::Zeroizing;
 
 /// An image as a host gets it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SeImage {
     /// The SE header.
     pub header: Vec<u8>,
@@ -104,6 +104,35 @@ impl Component {
     }
 }
 
+/// The bytes that loads put into a guest, as components: one per stretch of touched pages, the rest of which
+/// is zero.
+#[must_use]
+pub fn components_of_loads(loads: &[(u64, Vec<u8>)], random: &mut impl rand::CryptoRng) -> Vec<Component> {
+    const PAGE: u64 = PAGE_SIZE;
+    /// Kind "kernel", as image tools number them.
+    const KIND: u64 = 40;
+    let mut sorted: Vec<&(u64, Vec<u8>)> = loads.iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+    sorted.sort_by_key(|(address, _)| *address);
+    let mut components: Vec<Component> = Vec::new();
+    for (address, bytes) in sorted {
+        let first = address / PAGE * PAGE;
+        let end = (address + bytes.len() as u64).next_multiple_of(PAGE);
+        let component = match components.last_mut() {
+            Some(last) if last.address + last.data.len() as u64 >= first => last,
+            _ => {
+                // Prefixes rise, as hosts want them to.
+                let prefix = KIND << 48 | (components.len() as u64) << 32 | u64::from(random.next_u32());
+                components.push(Component { prefix, address: first, data: Vec::new() });
+                components.last_mut().expect("it has just been pushed")
+            }
+        };
+        let at = (address - component.address) as usize;
+        component.data.resize((end - component.address) as usize, 0);
+        component.data[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    components
+}
+
 impl ImageKeys {
     /// Draws all of them.
     pub fn draw(random: &mut impl rand::CryptoRng) -> Self {
@@ -159,5 +188,58 @@ impl Recipe<'_> {
 impl core::fmt::Debug for ImageKeys {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ImageKeys").field("customer", &self.customer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uvsim_model::config::MachineConfig;
+    use uvsim_model::crypto::SeHeader;
+    use uvsim_model::seed::{Purpose, Seed};
+
+    #[test]
+    fn loads_become_stretches_of_whole_pages_with_rising_prefixes() {
+        let loads = vec![(0x5010, vec![1; 4]), (0x9000, vec![2; 1]), (0x4ffe, vec![3; 4]), (0x6000, vec![4; 0x1001])];
+        let components = components_of_loads(&loads, &mut Seed(1).stream(Purpose::Images));
+        let shape: Vec<_> = components.iter().map(|found| (found.address, found.data.len())).collect();
+        assert_eq!(shape, [(0x4000, 0x4000), (0x9000, 0x1000)]);
+        assert!(components[0].prefix < components[1].prefix);
+        assert_eq!(
+            components[0].data[0xffe..0x1014],
+            [3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+        );
+        assert_eq!((components[0].data[0x3000], components[0].data[0x3001]), (4, 0));
+    }
+
+    #[test]
+    fn what_is_made_opens_and_decrypts() {
+        let keys = MachineConfig::default().host_keys();
+        let plain = vec![Component::new(7, 0x1_0000, b"kernel".to_vec()), Component::new(8, 0x2_0000, Vec::new())];
+        let make = |flags| {
+            let recipe = Recipe {
+                recipients: &[keys.host.public().clone()],
+                flags,
+                secret_flags: 0,
+                psw: [USUAL_PSW_MASK, 0x1_0000],
+                components: plain.clone(),
+                keys: ImageKeys::draw(&mut Seed(1).stream(Purpose::Images)),
+            };
+            recipe.make().unwrap()
+        };
+        let image = make(USUAL_FLAGS);
+        let header = SeHeader::parse(&image.header).unwrap();
+        let (secrets, _) = header.open(&keys, USUAL_FLAGS).unwrap();
+        assert_eq!((header.pages(), secrets.psw()), (2, [USUAL_PSW_MASK, 0x1_0000]));
+        let cipher = secrets.image_cipher();
+        for (page, wanted) in image.pages().zip(plain.iter().flat_map(Component::pages)) {
+            let mut bytes = *page.bytes;
+            assert_ne!(&bytes, wanted.bytes);
+            cipher.decrypt(&mut bytes, page.tweak);
+            assert_eq!((&bytes, page.address), (wanted.bytes, wanted.address));
+        }
+        let open = make(USUAL_FLAGS | plain_flag::PLAIN_COMPONENTS);
+        assert_eq!(open.components, plain);
+        assert_ne!(open.header, image.header);
     }
 }

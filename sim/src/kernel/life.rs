@@ -2,6 +2,7 @@
 
 use super::space::Space;
 use super::{Kernel, Observed, PageBytes, Stop};
+use crate::image::SeImage;
 use crate::scenario::Outcome;
 use std::collections::BTreeMap;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
@@ -19,8 +20,8 @@ pub struct GuestPlan {
     pub memory: u64,
     /// Number of vCPUs.
     pub vcpus: u16,
-    /// What its image holds: address and bytes.
-    pub loads: Vec<(u64, Vec<u8>)>,
+    /// What it starts from.
+    pub image: SeImage,
 }
 
 /// What the kernel knows of a guest.

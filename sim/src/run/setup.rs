@@ -1,5 +1,6 @@
 //! Everything before the first step: the host comes up, the guests are created or started.
 
+use crate::image::{ImageKeys, Recipe, USUAL_FLAGS, USUAL_PSW_MASK, components_of_loads};
 use crate::kernel::{GuestPlan, Kernel, Stop};
 use crate::scenario::{GuestState, LoadData, Place, Scenario};
 use uvsim_model::Machine;
@@ -44,7 +45,18 @@ fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
         }
     };
     let loads = guest.loads.iter().enumerate().map(|(index, load)| (load.address, content(index, &load.data)));
-    GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, loads: loads.collect() }
+    let loads: Vec<(u64, Vec<u8>)> = loads.collect();
+    let mut random = seed.substream(Purpose::Images, number as u32);
+    let recipe = Recipe {
+        recipients: &[machine.host_public_key().clone()],
+        flags: USUAL_FLAGS,
+        secret_flags: 0,
+        psw: [USUAL_PSW_MASK, 0],
+        keys: ImageKeys::draw(&mut random),
+        components: components_of_loads(&loads, &mut random),
+    };
+    let image = recipe.make().expect("one host key has one slot");
+    GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, image }
 }
 
 fn failed(place: Place, what: &str, stop: Stop) -> SetupError {
