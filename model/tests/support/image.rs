@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
 use uvsim_model::Machine;
 use uvsim_model::crypto::{
-    HeaderPlan, HeaderSecrets, ImageDigest, ImageDigests, PrivateKey, ProtectionKey, PublicKey, plain_flag,
+    HeaderPlan, HeaderSecrets, ImageDigest, ImageDigests, PrivateKey, ProtectionKey, PublicKey, TooManySlots,
+    plain_flag,
 };
 use uvsim_model::seed::{Purpose, Seed};
 
@@ -58,6 +59,10 @@ impl Plan {
     }
 
     pub fn make(&self) -> Image {
+        self.seal().expect("few recipients")
+    }
+
+    pub fn seal(&self) -> Result<Image, TooManySlots> {
         let (secrets, mut digests, mut pages) = (self.secrets(), ImageDigests::default(), self.pages.clone());
         let cipher = secrets.image_cipher();
         for (address, tweak, page) in &mut pages {
@@ -77,7 +82,7 @@ impl Plan {
             customer: &CUSTOMER,
             iv: [0x33; 12],
         };
-        Image { header: plan.seal().expect("few recipients"), pages }
+        Ok(Image { header: plan.seal()?, pages })
     }
 }
 
