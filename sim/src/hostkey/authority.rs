@@ -1,22 +1,26 @@
 //! A certification authority that vouches for the host keys of simulated machines.
 
 use core::str::FromStr;
+use p521::ecdsa::signature::Signer;
 use p521::ecdsa::{DerSignature, SigningKey};
 use uvsim_model::crypto::{PrivateKey, PublicKey};
 use uvsim_model::seed::{Purpose, Seed, SeedStream};
 use x509_cert::builder::profile::BuilderProfile;
-use x509_cert::builder::{self, Builder, CertificateBuilder, CrlBuilder};
-use x509_cert::certificate::{Certificate, TbsCertificate};
-use x509_cert::crl::CertificateList;
+use x509_cert::builder::{self, Builder, CertificateBuilder};
+use x509_cert::certificate::{Certificate, TbsCertificate, Version};
+use x509_cert::crl::{CertificateList, TbsCertList};
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{self, DateTime};
+use x509_cert::der::referenced::OwnedToRef;
+use x509_cert::der::{self, DateTime, Encode};
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlNumber, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
-use x509_cert::spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use x509_cert::spki::{
+    DynSignatureAlgorithmIdentifier, SignatureBitStringEncoding, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef,
+};
 use x509_cert::time::{Time, Validity};
 
 use super::Role;
@@ -175,11 +179,7 @@ impl Issuer {
         let own_key = SubjectPublicKeyInfoOwned::from_key(signer.verifying_key()).map_err(builder::Error::from)?;
         let certificate =
             sign(profile, serial(number)?, period, own_key, issuer.map_or(&signer, |issuer| &issuer.signer))?;
-        let revocations =
-            CrlBuilder::new_with_this_update(&certificate, CrlNumber::try_from(1u8).map_err(asn1)?, time(period.first))
-                .map_err(asn1)?
-                .with_next_update(Some(time(period.last)))
-                .build::<_, DerSignature>(&signer)?;
+        let revocations = nothing_revoked(&certificate, &signer, period)?;
         Ok(Self { certificate, revocations, signer })
     }
 
@@ -246,6 +246,33 @@ fn sign(
 ) -> Result<Certificate, CertificateError> {
     let validity = Validity::new(time(period.first), time(period.last));
     Ok(CertificateBuilder::new(profile, number, validity, key)?.build::<_, DerSignature>(signer)?)
+}
+
+/// The revocation list of an issuer. Not by the builder of the library: that names the key of the issuer's
+/// issuer in it, so that client programs take it for the list of somebody else.
+fn nothing_revoked(
+    issuer: &Certificate,
+    signer: &SigningKey,
+    period: Period,
+) -> Result<CertificateList, CertificateError> {
+    let subject = issuer.tbs_certificate().subject();
+    let algorithm = signer.signature_algorithm_identifier().map_err(builder::Error::from)?;
+    let key = AuthorityKeyIdentifier::try_from(issuer.tbs_certificate().subject_public_key_info().owned_to_ref());
+    let mut extensions = vec![key.and_then(|key| key.to_extension(subject, &[])).map_err(asn1)?];
+    let number = CrlNumber::try_from(1u8).and_then(|number| number.to_extension(subject, &extensions));
+    extensions.push(number.map_err(asn1)?);
+    let list = TbsCertList {
+        version: Version::V2,
+        signature: algorithm.clone(),
+        issuer: subject.clone(),
+        this_update: time(period.first),
+        next_update: Some(time(period.last)),
+        revoked_certificates: None,
+        crl_extensions: Some(extensions),
+    };
+    let signature: DerSignature = signer.try_sign(&list.to_der().map_err(asn1)?).map_err(builder::Error::from)?;
+    let signature = signature.to_bitstring().map_err(asn1)?;
+    Ok(CertificateList { tbs_cert_list: list, signature_algorithm: algorithm, signature })
 }
 
 /// A positive number of at most 16 bytes: never zero, never with the sign bit.

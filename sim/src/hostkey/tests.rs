@@ -10,6 +10,7 @@ use uvsim_model::crypto::{KeyError, PrivateKey};
 use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::BitString;
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{Decode, DecodePem, Encode};
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier,
@@ -82,6 +83,11 @@ fn each_is_signed_by_the_next_and_the_root_by_itself() {
         assert!(signed_by(issuer, &list.tbs_cert_list.to_der().unwrap(), &list.signature));
         assert_eq!(&list.tbs_cert_list.issuer, issuer.tbs_certificate().subject());
         assert_eq!(list.tbs_cert_list.revoked_certificates, None);
+        let extensions = list.tbs_cert_list.crl_extensions.as_ref().unwrap();
+        let named = extensions.iter().find(|one| one.extn_id == AuthorityKeyIdentifier::OID).unwrap();
+        let named = AuthorityKeyIdentifier::from_der(named.extn_value.as_bytes()).unwrap();
+        let (_, wanted) = issuer.tbs_certificate().get_extension::<SubjectKeyIdentifier>().unwrap().unwrap();
+        assert_eq!(named.key_identifier, Some(wanted.0), "a list names the key that signs it");
     }
 }
 
