@@ -3,6 +3,7 @@
 mod domain;
 mod host_info;
 mod host_key;
+mod image;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -104,6 +105,9 @@ enum Command {
         paths: Vec<PathBuf>,
     },
     HostKey(host_key::Arguments),
+    /// Make SE images, show what is in one, or try whether a machine boots it
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -158,6 +162,7 @@ pub(crate) fn run() -> ExitCode {
                 Status::Unusable
             }
         },
+        Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

@@ -411,7 +411,8 @@ fn host_keys_and_their_documents() {
     let document = |arguments: &[&str], name: &str| {
         let told = folder.run(&[&["host-key", "-o", name], arguments].concat()).exits(0).says(&["--no-verify"]);
         assert!(!told.out.contains("root-ca"), "{}", told.out);
-        uvsim::hostkey::public_key(&std::fs::read(folder.0.join(name)).unwrap()).unwrap().hash().to_string()
+        let document = std::fs::read(folder.0.join(name)).unwrap();
+        uvsim::image::Recipient::read(&document).unwrap().key.hash().to_string()
     };
     assert_eq!(document(&[], "new/one.crt"), shown.trim());
     assert_eq!(document(&["--der", "--not-after", "2030-06-30"], "one.der"), shown.trim());

@@ -10,12 +10,12 @@ use openssl::symm::Mode;
 use s390_pv::request::{BootHdrTags, EcPubKeyCoord, SeImgMetaData};
 use std::io::Cursor;
 use support::{Answer, DONE, Guest, Host};
-use uvsim::hostkey::{self, Form, Period};
-use uvsim::image::{Component, ImageKeys, Recipe, SeImage};
+use uvsim::hostkey::{Form, Period};
+use uvsim::image::{Component, ImageKeys, ImagePlan, Placed, Recipe, Recipient, SeImage};
 use uvsim_model::Machine;
 use uvsim_model::address::PageIndex;
 use uvsim_model::config::MachineConfig;
-use uvsim_model::crypto::{PublicKey, SeHeader};
+use uvsim_model::crypto::SeHeader;
 use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::uvc::Command;
 
@@ -134,7 +134,7 @@ fn an_image_for_another_machine_does_not_start() {
 /// An image that uvsim makes from the document of the machine, and from nothing else of it.
 fn our_image(folder: &Folder, flags: u64) -> (SeImage, ImageKeys) {
     let document = std::fs::read(folder.path("host-key.crt")).unwrap();
-    let recipient: PublicKey = hostkey::public_key(&document).unwrap();
+    let recipient = Recipient::read(&document).unwrap().key;
     let keys = ImageKeys::draw(&mut Seed(99).stream(Purpose::Workload));
     let components = vec![
         Component::new(pages()[0].1[0], 0x3000, [pages()[0].2, pages()[1].2].concat()),
@@ -189,4 +189,31 @@ fn the_client_library_finds_the_same_tags() {
         file.resize(0x2_0000, 0);
         assert_eq!(BootHdrTags::from_se_image(&mut Cursor::new(&file)).unwrap(), bare, "{at:#x}");
     }
+}
+
+#[test]
+fn the_client_library_finds_the_header_in_an_image_file() {
+    let document = std::fs::read(documents("file").path("host-key.crt")).unwrap();
+    let mut random = Seed(98).stream(Purpose::Workload);
+    let plan = ImagePlan {
+        recipients: &[Recipient::read(&document).unwrap().key],
+        kernel: None,
+        ramdisk: None,
+        command_line: None,
+        placed: vec![Placed { address: 0x2_0000, prefix: None, data: pages()[0].2.to_vec() }],
+        stage3a: None,
+        stage3b: None,
+        flags: 0xe0,
+        secret_flags: 0,
+        psw: None,
+        keys: ImageKeys::draw(&mut random),
+        header_only: false,
+    };
+    let built = plan.build(&mut random).unwrap();
+    let header = SeHeader::parse(&built.image.header).unwrap();
+    let found = BootHdrTags::from_se_image(&mut Cursor::new(built.to_bytes())).unwrap();
+    assert_eq!(found.as_ref(), [&header.digests().concat()[..], &header.tag()].concat());
+    let area = open(&built.image.header, &private_key(&config().host_keys().host)).expect("there is a slot");
+    let page = built.image.pages().next().unwrap();
+    assert_eq!(xts(Mode::Decrypt, &area[0x20..0x60], page.tweak, page.bytes), pages()[0].2);
 }

@@ -5,18 +5,16 @@
 //! service of the manufacturer has signed it, if a chain leads from there to a root that they trust, and if
 //! no revocation list names any of it (s390-tools, crate `pv`, module `verify`). An [`Authority`] is such a
 //! service with its chain, made up for one seed; whatever it signs says that it is simulated and insecure.
-//! [`public_key`] is the other direction: the key in a document, whoever has signed it.
+//! The other direction, the key in a document, is [`crate::image::Recipient`].
 
 mod authority;
 mod files;
-mod read;
 
 #[cfg(test)]
 mod tests;
 
 pub use authority::{Authority, CertificateError, Period, PeriodError};
 pub use files::{Form, HostKeyFile, SaveError, Saved, save};
-pub use read::{DocumentError, public_key};
 
 /// Which of the host keys of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

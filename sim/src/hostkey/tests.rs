@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{DerSignature, VerifyingKey};
 use uvsim_model::config::MachineConfig;
-use uvsim_model::crypto::{KeyError, PrivateKey};
+use uvsim_model::crypto::PrivateKey;
 use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::BitString;
@@ -17,6 +17,7 @@ use x509_cert::ext::pkix::{
 };
 
 use super::*;
+use crate::image::Recipient;
 
 /// The files of a host key, parsed.
 #[derive(PartialEq, Debug)]
@@ -231,39 +232,8 @@ fn both_forms_say_the_same() {
 fn the_key_comes_back_out_of_the_document() {
     let (pem, der) = (usual(), files(1, Period::usual(), Form::Der));
     for files in [&pem, &der] {
-        assert_eq!(public_key(content(files, "host-key.crt")).as_ref(), Ok(key().public()));
+        assert_eq!(Recipient::read(content(files, "host-key.crt")).unwrap().key, *key().public());
     }
-    let text = String::from_utf8(content(&pem, "host-key.crt").to_vec()).unwrap();
-    let talkative = format!("Host key of\r\nmachine é 7\n{}\nthe end", text.replace('\n', "\r\n"));
-    assert_eq!(public_key(talkative.as_bytes()).as_ref(), Ok(key().public()), "text around it is for people");
-}
-
-#[test]
-fn documents_that_hold_no_host_key() {
-    let (pem, der) = (usual(), files(1, Period::usual(), Form::Der));
-    let (pem, der) = (content(&pem, "host-key.crt"), content(&der, "host-key.crt"));
-    for text in ["", "no", "-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE----------END CERTIFICATE----"] {
-        assert_eq!(public_key(text.as_bytes()), Err(DocumentError::Empty), "{text}");
-    }
-    assert_eq!(public_key(key().to_pem().as_bytes()), Err(DocumentError::Empty), "a private key");
-    assert_eq!(public_key(&[pem, pem].concat()), Err(DocumentError::Several(2)));
-    let empty = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    for broken in [&b"0"[..], &[0x30, 0x82, 0xff, 0xff], empty, &[der, b"\0"].concat()] {
-        assert!(matches!(public_key(broken), Err(DocumentError::NoCertificate(_))));
-    }
-    for length in 1..der.len() {
-        assert!(matches!(public_key(&der[..length]), Err(DocumentError::NoCertificate(_))), "{length} bytes");
-    }
-    // P-384 instead of P-521; a point that is not on the curve.
-    let curve = [0x2b, 0x81, 0x04, 0x00, 0x23];
-    let at = der.windows(5).position(|window| window == curve).unwrap();
-    let mut other = der.to_vec();
-    other[at + 4] -= 1;
-    let error = public_key(&other).unwrap_err();
-    assert_eq!(error.to_string(), "its key is not one of the curve P-521: algorithm 1.2.840.10045.2.1 1.3.132.0.34");
-    let mut moved = der.to_vec();
-    moved[at + 100] ^= 1;
-    assert_eq!(public_key(&moved), Err(DocumentError::Key(KeyError::NotOnCurve)));
 }
 
 /// A folder of its own, gone when dropped.
@@ -322,36 +292,4 @@ fn the_private_key_is_for_its_owner_and_links_are_not_followed() {
     let mode = |number: usize| fs::symlink_metadata(&placed[number].0).unwrap().permissions().mode();
     assert_eq!(mode(1) & 0o777, 0o600);
     assert_eq!(mode(0) & 0o600, 0o600);
-}
-
-/// Documents of the client programs, where they are at hand: next to the project in `shared/vectors`.
-#[test]
-fn documents_of_the_client_programs() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    if !root.is_dir() {
-        eprintln!("skipped: no vectors at {}", root.display());
-        return;
-    }
-    let read = |name: &str| public_key(&fs::read(root.join(name)).unwrap());
-    let host = "24933f75ee107c806fe602a7da7b610e54369af96a847f2dcc4fcfdbd81fbc05";
-    for (name, hash) in [
-        ("pv/cert/host.crt", host),
-        ("pv/cert/host_armonk.crt", host),
-        ("pv/cert/host_crt_expired.crt", host),
-        ("pv/cert/host_uri_na.crt", host),
-        ("pv/cert/host2.crt", "491bc0601fe89fd793f1ec8534f1ae63e9c280331c245c453d64afc8b5aa1bcc"),
-        ("pv/cert/host_rev.crt", "b6d8976785faf3bb1980c66fcce232c33b54bdc7fe011207f98920433c26fc44"),
-        ("pv/cert/fake_host.crt", "fb839200591ee3b33dc53166baa77a4e1c771f33af88a6152e41026696a44b40"),
-        ("pv/cert/host_invalid_signing_key.crt", "32c13eda01e85f5f59a6d8144a8641413383f22e4ee926fd0307491a51083409"),
-        ("pv/keys/host.pem.crt", "415c25a5d19c381e619733e1c1b7fbd88bdd1c31d882d5ade04b97043c5010f0"),
-        ("pvattest/host.pem.crt", "596e8bf9ceb88e686c74ff007c6df5124e00156981279011f0c6c388b6e95892"),
-    ] {
-        assert_eq!(read(name).map(|key| key.hash().to_string()), Ok(hash.to_owned()), "{name}");
-    }
-    for name in ["pv/cert/ibm.crt", "pv/keys/rsa2048.crt"] {
-        assert!(matches!(read(name), Err(DocumentError::OtherKey(_))), "{name}");
-    }
-    for name in ["pv/cert/ibm.crl", "pv/cert/host.key", "pv/keys/ecsecp256k1.pem"] {
-        assert_eq!(read(name), Err(DocumentError::Empty), "{name}");
-    }
 }
