@@ -2,6 +2,8 @@
 
 mod domain;
 mod host_info;
+mod host_key;
+mod image;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -110,6 +112,10 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    HostKey(host_key::Arguments),
+    /// Make SE images, show what is in one, or try whether a machine boots it
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -165,6 +171,17 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Refusals { command, format } => refusals(command.as_deref(), format),
         Command::Bless { paths } => bless(&paths),
+        Command::HostKey(arguments) => match host_key::run(&arguments) {
+            Ok(told) => {
+                let _ = std::io::stdout().write_all(told.as_bytes());
+                Status::Pass
+            }
+            Err(message) => {
+                complain(&message);
+                Status::Unusable
+            }
+        },
+        Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();
