@@ -5,7 +5,6 @@ use crate::stage::{Ending, Stage, Trace};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
-use uvsim_model::config::MachineConfig;
 use uvsim_model::uvc::{Check, Command, HandleKind, Issuer, Length, Reach, Reply};
 use uvsim_model::{Injection, Machine};
 
@@ -134,12 +133,12 @@ fn try_pair(subject: &Subject, issuer: Issuer, first: &Check, second: &Check, al
 
 /// Issues the call with these causes, of which the first has the answer. `false` if no machine knows them all.
 fn try_one(subject: &Subject, issuer: Issuer, check: &Check, causes: &[&Cause]) -> bool {
-    let mut config = crate::support::config();
+    let mut config = crate::stage::config();
     (subject.machine)(&mut config);
     causes.iter().for_each(|cause| (cause.machine)(&mut config));
     let table = subject.command.checks();
-    let known = |cause: &&Cause| table.iter().any(|check| check.id == cause.check && check.machines.include(&config));
-    if !causes.iter().all(|cause| known(&cause)) {
+    let known = |cause: &Cause| table.iter().any(|check| check.id == cause.check && check.machines.include(&config));
+    if !causes.iter().all(|cause| known(cause)) {
         return false;
     }
     let names: Vec<&str> = causes.iter().map(|cause| cause.check).collect();
@@ -171,7 +170,7 @@ fn set<'m>(subject: &Subject, issuer: Issuer, machine: &'m Machine, bare: bool) 
 }
 
 fn expect_success(subject: &Subject, issuer: Issuer) {
-    let mut config: MachineConfig = crate::support::config();
+    let mut config = crate::stage::config();
     (subject.machine)(&mut config);
     let machine = Machine::new(config).expect("a machine");
     let mut stage = set(subject, issuer, &machine, false);

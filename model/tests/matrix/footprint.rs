@@ -6,7 +6,7 @@ use crate::stage::{Ending, PAGE, Stage};
 use crate::support::{DONE, Host, UV_BASE};
 use std::collections::BTreeMap;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
-use uvsim_model::config::Generation;
+use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::storage::{Domain, Donation, FrameState};
 use uvsim_model::uvc::{Command, Issuer};
 use uvsim_model::{Injection, Machine, PageRecord, RunState, UV_BASE_LENGTH};
@@ -222,7 +222,7 @@ fn expect_block(machine: &Machine, command: Command, block: AbsoluteAddress, wri
 }
 
 fn on(generation: Generation, scene: impl Fn(&mut Stage<'_>)) {
-    let config = crate::scene::generation(generation);
+    let config = MachineConfig { generation, ..crate::stage::config() };
     let machine = Machine::new(config).expect("a machine");
     scene(&mut Stage::new(&machine, Command::QueryUvInformation, Issuer::Host));
 }

@@ -73,7 +73,7 @@ fn machines() -> impl Strategy<Value = MachineConfig> {
             feature_misc: misc.then_some(false),
             strict_tweaks,
             change_detection: if always { ChangeDetection::Always } else { ChangeDetection::Digest },
-            ..crate::support::config()
+            ..crate::stage::config()
         }
     })
 }

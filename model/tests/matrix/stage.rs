@@ -3,9 +3,11 @@
 use crate::scene::{Field, GUEST_BLOCK, Home, Log, with};
 use crate::support::image::Plan;
 use crate::support::{Guest, Host};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
+use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestEvent, SieExit, Uvc};
+use uvsim_model::crypto::HostKeys;
 use uvsim_model::storage::Asce;
 use uvsim_model::uvc::{Command, Issuer};
 use uvsim_model::{Injection, Machine, Reset, StateDigest};
@@ -14,6 +16,13 @@ use uvsim_model::{Injection, Machine, Reset, StateDigest};
 pub const END: u64 = 4 << 30;
 /// The page that calls are about.
 pub const PAGE: PageIndex = PageIndex(3);
+
+/// A machine with host keys that are made once for all tests: drawing them takes longer than most calls.
+pub fn config() -> MachineConfig {
+    static KEYS: LazyLock<HostKeys> = LazyLock::new(|| crate::support::config().host_keys());
+    let (host_key, backup_host_key) = (Some(KEYS.host.clone()), Some(KEYS.backup.clone()));
+    MachineConfig { host_key, backup_host_key, ..crate::support::config() }
+}
 
 /// What may be wrong with the instruction and its block, and around the call.
 #[derive(Clone, Default)]
