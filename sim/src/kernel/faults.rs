@@ -96,7 +96,7 @@ impl Kernel<'_> {
         let page = it.teid.address() / PAGE_SIZE;
         match it.code {
             code if code.is_translation_exception() => self.bring_in(cpu, guest, page).map(drop),
-            ProgramCode::NonSecureStorageAccess => self.import(cpu, guest, page).map(drop),
+            ProgramCode::NonSecureStorageAccess => self.import_as_linux(cpu, guest, page).map(drop),
             ProgramCode::SecureStorageViolation => {
                 let Some(frame) = self.mapped(guest, page) else { return Err(Observed::UNMAPPED.into()) };
                 let destroyed = self.call(cpu, Command::DestrSecStor, &[("paddr", frame.address().0)])?;

@@ -6,8 +6,10 @@
 
 mod boot;
 mod calls;
+mod configuration;
 mod faults;
 mod intervals;
+mod kvm;
 mod life;
 mod observed;
 mod pages;
@@ -25,15 +27,16 @@ use uvsim_model::storage::ProgramInterruption;
 use uvsim_model::{CpuError, Machine, UV_BASE_LENGTH};
 
 pub use calls::Fields;
+pub use configuration::GuestPlan;
 pub use faults::FaultAnswers;
-pub use life::GuestPlan;
+pub use kvm::Leaks;
 pub use observed::{Observed, Stop};
 pub use pages::PageBytes;
 pub use trail::Transition;
 pub use vcpu::GuestCall;
 
+use configuration::GuestRecord;
 use intervals::Intervals;
-use life::GuestRecord;
 use space::Space;
 use trail::Trail;
 

@@ -3,7 +3,7 @@
 use super::execute::Failed;
 use super::{Difference, End, Failure, Runner, Status};
 use crate::kernel::Observed;
-use crate::scenario::{FrameSecurity, PageCheck, Pages, RecordState};
+use crate::scenario::{FrameSecurity, GuestId, LeakCheck, PageCheck, Pages, RecordState};
 use uvsim_model::PageRecord;
 
 impl Runner<'_, '_, '_> {
@@ -41,6 +41,21 @@ impl Runner<'_, '_, '_> {
             }
         }
         Ok(Observed::OK)
+    }
+
+    pub(super) fn check_leaks(&mut self, guest: GuestId, check: LeakCheck) -> Result<Observed, Failed> {
+        let leaks = self.kernel.leaks(guest.0);
+        let wanted = [
+            ("leaked configurations", check.configurations, leaks.configurations),
+            ("leaked CPUs", check.cpus, leaks.cpus),
+            ("leaked frames", check.frames, leaks.frames()),
+        ];
+        let differs = |&(name, wanted, found): &(&str, Option<u64>, u64)| {
+            let wanted = wanted.filter(|&wanted| wanted != found)?;
+            Some((name.to_owned(), wanted.to_string(), found.to_string()))
+        };
+        let rows: Vec<_> = wanted.iter().filter_map(differs).collect();
+        if rows.is_empty() { Ok(Observed::OK) } else { Err(failed_check("not what has leaked".into(), rows)) }
     }
 
     pub(super) fn check_equal(&mut self, left: usize, right: usize) -> Result<Observed, Failed> {

@@ -9,6 +9,7 @@ mod decode;
 mod document;
 mod error;
 mod files;
+mod life;
 mod outcome;
 mod place;
 mod reader;
@@ -27,6 +28,7 @@ pub use document::{
 };
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
+pub use life::{CpuReset, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack};
 pub use outcome::{Expectation, Outcome};
 pub use place::Place;
 pub use statement::{

@@ -4,6 +4,7 @@ use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::{Command, Field};
 
 use super::document::{BufferId, GuestId};
+use super::life::{CpuReset, ImagePart, LeakCheck, MpState, PvCommand};
 use super::outcome::Expectation;
 use super::place::Place;
 
@@ -102,6 +103,20 @@ pub enum Verb {
     HostTeardown { guest: GuestId, fast: bool },
     /// `host reset-machine`
     HostResetMachine,
+    /// `host pv`
+    HostPv { guest: GuestId, command: PvCommand },
+    /// `host create-cpu`
+    HostCreateCpu { guest: GuestId, vcpu: u16 },
+    /// `host cpu-reset`
+    HostCpuReset { guest: GuestId, vcpu: u16, kind: CpuReset },
+    /// `host cpu-state`
+    HostCpuState { guest: GuestId, vcpu: u16, state: MpState },
+    /// `host load-image`
+    HostLoadImage { guest: GuestId, part: ImagePart },
+    /// `host write-header`
+    HostWriteHeader { guest: GuestId, offset: u16, data: Source },
+    /// `host flip-header`: bit 0 is the leftmost of byte 0.
+    HostFlipHeader { guest: GuestId, bit: u32 },
     /// `host faults`
     HostFaults { policy: FaultPolicy },
     /// `host inject`
@@ -133,6 +148,8 @@ pub enum Verb {
     CheckDiffer { left: BufferId, right: BufferId },
     /// `check zero`
     CheckZero { buffer: BufferId },
+    /// `check leaks`
+    CheckLeaks { guest: GuestId, check: LeakCheck },
     /// `check invariants`
     CheckInvariants,
 }
@@ -148,6 +165,7 @@ impl Verb {
             | Self::CheckEqual { .. }
             | Self::CheckDiffer { .. }
             | Self::CheckZero { .. }
+            | Self::CheckLeaks { .. }
             | Self::CheckInvariants => true,
             _ => false,
         }
@@ -244,6 +262,14 @@ pub enum FieldValue {
     Frame(GuestId, PageIndex),
     /// `(page)alpha:3`: the guest absolute address of the page.
     Page(GuestId, PageIndex),
+    /// `(header)alpha`: where the host keeps a copy of the guest's SE header.
+    Header(GuestId),
+    /// `(header-length)alpha`: bytes of the header.
+    HeaderLength(GuestId),
+    /// `(tweak-prefix)alpha:3`: tweak prefix of the image page that belongs there.
+    TweakPrefix(GuestId, PageIndex),
+    /// `(tweak-offset)alpha:3`: tweak offset of the image page that belongs there.
+    TweakOffset(GuestId, PageIndex),
 }
 
 /// What `check page` looks at; at least one is given.
