@@ -186,9 +186,7 @@ impl Kernel<'_> {
             ("tweak-prefix", prefix),
             ("tweak-offset", offset),
         ];
-        let answer = self.must(cpu, Command::UnpackImg, &fields)?;
-        self.guests[guest].loaded.remove(&page);
-        Ok(answer)
+        self.must(cpu, Command::UnpackImg, &fields)
     }
 
     /// Does something with each page of a part of the image.

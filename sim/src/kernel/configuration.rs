@@ -43,7 +43,7 @@ pub(super) struct GuestRecord {
     pub(super) swap: BTreeMap<u64, Box<PageBytes>>,
     /// Where the copy of the SE header lies, once there is one.
     pub(super) header: Option<AbsoluteAddress>,
-    /// Pages of the image that lie in memory and have not been unpacked.
+    /// Pages of the image that have been put into memory for this life.
     pub(super) loaded: BTreeSet<u64>,
     pub(super) leftovers: Leftovers,
     pub(super) leaks: Leaks,

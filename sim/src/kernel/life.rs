@@ -4,7 +4,7 @@ use super::configuration::Vcpu;
 use super::{Kernel, Observed, Stop};
 use crate::scenario::Outcome;
 use uvsim_model::Reset;
-use uvsim_model::address::{PAGE_SIZE, VirtualAddress};
+use uvsim_model::address::VirtualAddress;
 use uvsim_model::uvc::{Command, InstalledCalls};
 
 const STATE_OPERATING: u64 = 1;
@@ -100,7 +100,9 @@ impl Kernel<'_> {
             return Ok(answer);
         }
         let disposed = self.dispose_leftovers(cpu, guest)?;
-        self.clean_all_pages(cpu, guest)?;
+        if let Some(refused) = self.clean_all_pages(cpu, guest)? {
+            return Err(refused.into());
+        }
         disposed.map_or(Ok(answer), |refused| Err(refused.into()))
     }
 
@@ -168,11 +170,6 @@ impl Kernel<'_> {
                     }
                 }
                 Command::VerifyImg if own => record.verified = true,
-                Command::UnpackImg if own => {
-                    if let Some(Ok(address)) = block.get(0x20..0x28).map(<[u8; 8]>::try_from) {
-                        record.loaded.remove(&(u64::from_be_bytes(address) / PAGE_SIZE));
-                    }
-                }
                 Command::DestroySecCpu => {
                     let found = record.vcpus.values_mut().find(|vcpu| vcpu.live && vcpu.handle == handle);
                     if let Some(vcpu) = found {

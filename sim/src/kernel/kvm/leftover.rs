@@ -144,18 +144,24 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    /// Each page with a frame is destroyed, else exported.
-    pub(in crate::kernel) fn clean_all_pages(&mut self, cpu: u16, guest: usize) -> Result<(), Stop> {
+    /// Each page with a frame is destroyed, else exported. Returns the first refusal of an export.
+    pub(in crate::kernel) fn clean_all_pages(&mut self, cpu: u16, guest: usize) -> Result<Option<Observed>, Stop> {
         let frames: Vec<FrameNumber> = self.guests[guest].mapped.values().copied().collect();
+        let mut first = None;
         for frame in frames {
+            self.in_time()?;
             let destroyed = self.call(cpu, Command::DestrSecStor, &[("paddr", frame.address().0)])?;
             // The old machine calls a frame that is clean already by a code of its own (D66).
             let clean = destroyed.rc == Some(0x107) && destroyed.rrc == Some(0xd);
-            if destroyed.outcome != Outcome::Ok && !clean {
-                self.must(cpu, Command::ConvFromSecStor, &[("paddr", frame.address().0)])?;
+            if destroyed.outcome == Outcome::Ok || clean {
+                continue;
+            }
+            let exported = self.call(cpu, Command::ConvFromSecStor, &[("paddr", frame.address().0)])?;
+            if exported.outcome != Outcome::Ok {
+                first.get_or_insert(exported);
             }
         }
-        Ok(())
+        Ok(first)
     }
 
     fn pages_from(&self, guest: usize, first: u64, end: u64) -> Vec<u64> {

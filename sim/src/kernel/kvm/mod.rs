@@ -104,6 +104,7 @@ impl Kernel<'_> {
         if let (Outcome::Ok, Some(refused)) = (answer.outcome, disposed) {
             answer = refused;
         }
+        // What cannot be cleaned is left to whoever unmaps it.
         self.clean_all_pages(cpu, guest)?;
         if answer.outcome == Outcome::Ok { Ok(answer) } else { Err(answer.into()) }
     }
