@@ -2,10 +2,11 @@
 //! (D62). It drives the machine by loads, stores and Ultravisor calls only.
 
 use std::collections::BTreeMap;
+use uvsim::image::{ImageKeys, Recipe, USUAL_FLAGS, USUAL_PSW_MASK};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestCpu, HostCpu, Uvc};
-use uvsim_model::crypto::ImageDigests;
+use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::storage::Asce;
 use uvsim_model::uvc::{Command, ConditionCode};
 use uvsim_model::{
@@ -222,12 +223,18 @@ impl<'m> Host<'m> {
         self.store(description + 0x68, &[2]);
 
         let header = self.allocate(PAGE);
-        let mut bytes = Vec::from(*b"UVSIMPLN");
-        bytes.extend([1u32.to_be_bytes(), 0xe8u32.to_be_bytes()].concat());
-        bytes.extend([0; 8 + 16]);
-        ImageDigests::default().finish().iter().for_each(|digest| bytes.extend(digest));
+        let recipe = Recipe {
+            recipients: &[self.cpu.machine().host_public_key().clone()],
+            flags: USUAL_FLAGS,
+            secret_flags: 0,
+            psw: [USUAL_PSW_MASK, 0],
+            components: Vec::new(),
+            keys: ImageKeys::draw(&mut Seed(1).stream(Purpose::Images)),
+        };
+        let bytes = recipe.make().expect("one recipient").header;
         self.store(header, &bytes);
-        self.call(Command::SetSecConfParams, &[(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, 0xe8)]);
+        let fields = [(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, bytes.len() as u64)];
+        self.call(Command::SetSecConfParams, &fields);
         self.call(Command::VerifyImg, &[(0x18, 8, guest.handle)]);
         self.call(Command::CpuSetState, &[(0x18, 8, guest.cpu), (0x27, 1, 5)]);
         for page in 0..2 {

@@ -8,6 +8,8 @@
 //! calls, a memory-mapping library, a copy. Both are sampled round robin in one process, so that what
 //! disturbs one disturbs the other. [`sections`] has one module per group of rows.
 
+pub mod bare_image;
+pub mod boot;
 pub mod cases;
 pub mod host;
 pub mod limits;

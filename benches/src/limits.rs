@@ -14,7 +14,7 @@ pub const PAGE: usize = 4096;
 /// Whether the cipher uses instructions of the processor.
 #[must_use]
 pub fn aes_is_accelerated() -> bool {
-    aes_gcm::aes::hardware_accelerated()
+    aes::hardware_accelerated()
 }
 
 /// Pages of plain memory with a cipher, laid out as the model's exports are: nonce of index and counter,

@@ -27,7 +27,7 @@ fn c82_t13_t14_a_guest_touches_pages_that_are_not_there() {
     assert_eq!(host.call(Command::CreateSecConf, &fields), DONE);
     guest.handle = host.output(0x18);
     host.create_cpu(&mut guest);
-    assert_eq!(host.set_parameters(&guest, &scene::Header::of(&Default::default()).bytes()), DONE);
+    assert_eq!(host.set_parameters(&guest, &support::image::empty_header(&machine)), DONE);
     assert_eq!(host.call(Command::VerifyImg, &[(0x18, 8, guest.handle)]), DONE);
     assert_eq!(host.set_state(&guest, 5), DONE);
     // `PageIndex` of the small host counts from 0 of the space.

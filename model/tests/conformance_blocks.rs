@@ -5,11 +5,10 @@
 mod scene;
 mod support;
 
-use scene::{Field, Header, with};
+use scene::{Field, with};
 use support::{BLOCK, DONE, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, PageIndex, VirtualAddress};
 use uvsim_model::cpu::Uvc;
-use uvsim_model::crypto::ImageDigests;
 use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
 use uvsim_model::{CONFIGURATION_BASE_LENGTH, Machine, UV_BASE_LENGTH};
@@ -137,7 +136,7 @@ fn d05_import_and_unpack_of_the_frame_of_the_block() {
     let machine = Machine::new(config()).unwrap();
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
-    assert_eq!(host.set_parameters(&guest, &Header::of(&ImageDigests::default()).bytes()), DONE);
+    assert_eq!(host.set_parameters(&guest, &support::image::empty_header(&machine)), DONE);
     let (before, frame) = (host.frame(), host.frame());
     host.map(&guest, PageIndex(3), frame);
     let fields: [Field; 2] = [(0x18, 8, guest.handle), (0x20, 8, 0x3000)];

@@ -411,7 +411,11 @@ fn c22_query_keys_where_installed() {
     host.store(BLOCK, &[0xa5; 0x210]);
     host.store(BLOCK, &[0x02, 0x00, 0x00, 0x02]);
     assert_eq!(host.issue(BLOCK), Ok(DONE), "allowed before INIT (Q34)");
-    assert_eq!(host.load(BLOCK + 0x20, 480).unwrap(), [0; 480], "no host key yet (D15)");
+    let mut hashes = [0; 480];
+    hashes[..32].copy_from_slice(&machine.host_public_key().hash().0);
+    hashes[32..64].copy_from_slice(&machine.backup_host_public_key().hash().0);
+    assert!(host.load(BLOCK + 0x20, 480).unwrap() == hashes, "host key, backup host key, unused slots");
+    assert!(hashes[..32] != hashes[32..64] && hashes[..32] != [0; 32]);
     assert_eq!(host.load(BLOCK + 8, 0x18).unwrap(), [0xa5; 0x18]);
     assert_eq!(host.load(BLOCK + 0x200, 0x10).unwrap(), [0xa5; 0x10]);
     for length in [0x1f8, 0x208] {
@@ -497,7 +501,7 @@ fn every_code_and_length_from_a_host() {
             let found = (cc, (codes >> 16) as u16);
             assert!(found == expected && codes as u16 == 0, "{code:#x}, length {length:#x}: {found:x?}");
         }
-        if code == 1 {
+        if matches!(code, 1 | 2) {
             host.store(BLOCK, &[0; 0x200]);
         }
     }

@@ -6,11 +6,11 @@
 mod scene;
 mod support;
 
-use scene::{Field, Header, reason, with};
+use scene::{Field, reason, with};
+use support::image::Plan;
 use support::{Answer, BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
-use uvsim_model::crypto::ImageDigests;
 use uvsim_model::uvc::Command;
 use uvsim_model::{MAX_GUEST_ADDRESS, Machine, PageRecord, UV_BASE_LENGTH};
 
@@ -313,7 +313,7 @@ fn unpack() {
             let guest = host.create(1);
             let page = PageIndex(3);
             if set {
-                assert_eq!(host.set_parameters(&guest, &Header::of(&ImageDigests::default()).bytes()), DONE);
+                assert_eq!(host.set_parameters(&guest, &support::image::empty_header(&machine)), DONE);
                 // A tweak that the following ones do not exceed.
                 let frame = host.frame();
                 host.map(&guest, PageIndex(9), frame);
@@ -351,40 +351,53 @@ fn set_sec_conf_params() {
     let machine = Machine::new(config()).unwrap();
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
-    let header = Header::of(&ImageDigests::default());
-    // All combinations of what may be wrong inside the header: magic, version, size field.
-    for bits in 1..8u8 {
-        let mut bad = header.clone();
-        if bits & 1 != 0 {
-            bad.magic = *b"IBMSecEx";
+    // What may be wrong inside the header, in the order in which it is found (D52). Where a field is changed
+    // the tag breaks as well, so that everything else comes before the tag.
+    type Change = (&'static str, fn(&mut Vec<u8>), Answer);
+    let changes: [Change; 10] = [
+        ("magic", |header| header[0] ^= 1, refused(0x10a)),
+        ("version", |header| header[0xa] ^= 2, reason(0x104, 1)),
+        ("no slots", |header| header[0x20..0x28].fill(0), reason(0x10a, 0x40)),
+        ("encrypted area", |header| header[0x2f] ^= 0x10, reason(0x10a, 0x39)),
+        ("size", |header| header[0xf] ^= 1, reason(0x10a, 0x31)),
+        ("plaintext flag", |header| header[0x38] ^= 0x80, reason(0x106, 0x30)),
+        ("key hash", |header| header[0x1a0] ^= 1, reason(0x108, 5)),
+        ("customer key", |header| header[0x40] ^= 1, reason(0x108, 0xb)),
+        ("wrapped key", |header| header[0x1c0] ^= 1, refused(0x108)),
+        ("tag", |header| header[0x27f] ^= 1, refused(0x10a)),
+    ];
+    let bad_secrets = Plan { secret_flags: 1, ..Plan::of(&machine, Vec::new()) }.make().header;
+    for header in [support::image::empty_header(&machine), bad_secrets.clone()] {
+        for bits in 1..1u32 << changes.len() {
+            let mut bad = header.clone();
+            let chosen: Vec<&Change> =
+                changes.iter().enumerate().filter(|(n, _)| bits >> n & 1 != 0).map(|it| it.1).collect();
+            chosen.iter().for_each(|(_, change, _)| change(&mut bad));
+            let good = host.parameters(&guest, &bad);
+            // All pairs and triples, and some of the rest: each costs a product of points.
+            if bits.count_ones() < 4 || bits % 37 == 0 {
+                host.refuse_unchanged(Command::SetSecConfParams, &good, chosen[0].2);
+            }
+            if bits.count_ones() == 1 {
+                let faults = [
+                    bad_length(0x48),
+                    fault(0x20, &[(0x18, 8, guest.handle + 1)]),
+                    fault(0x103, &[(0x20, 8, END - 0x10)]),
+                    Fault { answer: reason(0x10a, 0x31), ..fault(0, &[(0x28, 4, 0x19f)]) },
+                    Fault { answer: reason(0x10a, 0x31), ..fault(0, &[(0x28, 4, 0x2001)]) },
+                ];
+                expect_order(&mut host, Command::SetSecConfParams, &good, &faults);
+            }
         }
-        if bits & 2 != 0 {
-            bad.version = 0x100;
-        }
-        if bits & 4 != 0 {
-            bad.size = 0xe0;
-        }
-        let expected = match bits {
-            _ if bits & 1 != 0 => refused(0x10a),
-            _ if bits & 2 != 0 => reason(0x104, 1),
-            _ => reason(0x10a, 0x31),
-        };
-        let good = host.parameters(&guest, &bad.bytes());
-        host.refuse_unchanged(Command::SetSecConfParams, &good, expected);
-        let faults = [
-            bad_length(0x48),
-            fault(0x20, &[(0x18, 8, guest.handle + 1)]),
-            fault(0x103, &[(0x20, 8, END - 0x10)]),
-            Fault { answer: reason(0x10a, 0x31), ..fault(0, &[(0x28, 4, 0xe7)]) },
-        ];
-        expect_order(&mut host, Command::SetSecConfParams, &good, &faults);
-        // Too short and out of reach.
-        let short = with(&good, &[(0x20, 8, END - 0x10), (0x28, 4, 0x20)]);
-        host.refuse_unchanged(Command::SetSecConfParams, &short, refused(0x103));
     }
-    assert_eq!(host.set_parameters(&guest, &header.bytes()), DONE);
+    let secret = host.parameters(&guest, &bad_secrets);
+    host.refuse_unchanged(Command::SetSecConfParams, &secret, refused(0x109));
+    // Too short, and out of reach.
+    let short = with(&secret, &[(0x20, 8, END - 0x10), (0x28, 4, 0x20)]);
+    host.refuse_unchanged(Command::SetSecConfParams, &short, refused(0x103));
+    assert_eq!(host.set_parameters(&guest, &support::image::empty_header(&machine)), DONE);
     // State before everything that concerns the header.
-    let good = host.parameters(&guest, &Header { version: 9, ..header }.bytes());
+    let good = host.parameters(&guest, &[0; 0x280]);
     let faults = [
         bad_length(0x58),
         fault(0x20, &[(0x18, 8, 0)]),
@@ -400,14 +413,14 @@ fn verify() {
     let mut host = Host::ready(&machine);
     for bits in 1..16u8 {
         let guest = host.create(1);
-        let mut header = Header::of(&ImageDigests::default());
         let good: [Field; 1] = [(0x18, 8, guest.handle)];
         let general = [bad_length(0x38), fault(0x20, &[(0x18, 8, guest.handle + 1)]), fault(0x101, &[])];
         expect_order(&mut host, Command::VerifyImg, &good, &general);
-        header.pages = u64::from(bits & 1);
+        let mut plan = Plan::of(&machine, Vec::new());
+        plan.count = Some(u64::from(bits & 1));
         for (bit, digest) in [(2, 1), (4, 0), (8, 2)] {
             if bits & bit != 0 {
-                header.digests[digest][63] ^= 1;
+                plan.digests[digest] = Some([0x5a; 64]);
             }
         }
         let expected = match bits {
@@ -416,7 +429,7 @@ fn verify() {
             _ if bits & 4 != 0 => 0x1b,
             _ => 0x1c,
         };
-        assert_eq!(host.set_parameters(&guest, &header.bytes()), DONE);
+        assert_eq!(host.set_parameters(&guest, &plan.make().header), DONE);
         expect_order(&mut host, Command::VerifyImg, &good, &general[..2]);
         host.refuse_unchanged(Command::VerifyImg, &good, reason(0x102, expected));
     }

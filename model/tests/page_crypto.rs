@@ -3,6 +3,7 @@
 mod support;
 
 use sha2::{Digest, Sha256};
+use support::image::Plan;
 use support::{DONE, Guest, Host, config};
 use uvsim_model::Machine;
 use uvsim_model::PageRecord;
@@ -339,16 +340,11 @@ fn an_unpacked_page_is_not_clean_t73() {
     both(|host| {
         let guest = host.create(1);
         let header = host.allocate(0x1000);
-        let mut digests = uvsim_model::crypto::ImageDigests::default();
-        digests.add(&p2(), P.0 * 4096, [0, 0]);
-        let mut bytes = Vec::from(*b"UVSIMPLN");
-        bytes.extend(1u32.to_be_bytes());
-        bytes.extend(0xe8u32.to_be_bytes());
-        bytes.extend(1u64.to_be_bytes());
-        bytes.extend([0; 16]);
-        digests.finish().iter().for_each(|digest| bytes.extend(digest));
+        let flags = support::image::USUAL | uvsim_model::crypto::plain_flag::PLAIN_COMPONENTS;
+        let pages = vec![(P.0 * 4096, [0, 0], p2())];
+        let bytes = Plan { flags, ..Plan::of(host.machine(), pages) }.make().header;
         host.store(header, &bytes);
-        let fields = [(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, 0xe8)];
+        let fields = [(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, bytes.len() as u64)];
         assert_eq!(host.call(Command::SetSecConfParams, &fields), DONE);
         let frame = host.frame();
         host.store(frame.address().0, &p2());

@@ -1,12 +1,14 @@
 //! The sections of the table, each a function from a [`Plan`] to rows.
 
 mod access;
+mod boot;
 mod calls;
 mod paging;
 pub mod tebibyte;
 pub mod workload;
 
 pub use access::access;
+pub use boot::boot;
 pub use calls::calls;
 pub use paging::{arrival, paging};
 

@@ -4,8 +4,10 @@ use crate::reference::{
     ANY_REFUSAL, Block, Boot, DONE, Guest, Owner, Page, Place, Prediction, QUIET, Record, Reference, State, Vcpu,
     refused, slot, slot_frames, zeros,
 };
+use crate::secret;
 use crate::step::{BLOCK_FRAME, FRAMES, PAGES, SLOTS, UV_FRAME};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use uvsim_model::config::{ChangeDetection, Generation};
 use uvsim_model::crypto::Counter;
 use uvsim_model::storage::Domain;
@@ -96,7 +98,7 @@ impl Reference {
             Command::DestroySecConfFast => self.end(owner, true),
             Command::CreateSecCpu => self.create_cpu(owner, block),
             Command::SetSecConfParams => self.parameters(owner, block),
-            Command::UnpackImg => self.unpack(owner, block.u64(0x20)),
+            Command::UnpackImg => self.unpack(owner, block.u64(0x20), [block.u64(0x28), block.u64(0x30)]),
             _ => self.verify(owner),
         }
     }
@@ -408,7 +410,7 @@ impl Reference {
     }
 
     /// D51, T73–T75.
-    pub(crate) fn unpack(&mut self, owner: Owner, address: u64) -> Prediction {
+    pub(crate) fn unpack(&mut self, owner: Owner, address: u64, tweak: [u64; 2]) -> Prediction {
         let Boot::Loading { image, loaded, .. } = self.guests[owner].boot else { return refused(0x101) };
         if !address.is_multiple_of(0x1000) || address >= 1 << 20 {
             return refused(0x103);
@@ -427,7 +429,9 @@ impl Reference {
         }
         self.change(frame, State::Secure(owner, page));
         self.page(owner, page).record = Record::Resident(frame);
-        let genuine = image == Some(page) && crate::secret::is_image(&self.frames[frame].bytes, page);
+        let delivered = *self.frames[frame].bytes;
+        let genuine = image == Some(page) && delivered == secret::delivered(page) && tweak == secret::TWEAK;
+        self.frames[frame].bytes = Rc::new(secret::unpacked(delivered, tweak));
         self.guests[owner].boot = Boot::Loading { image, loaded: loaded + 1, genuine };
         DONE
     }

@@ -9,7 +9,7 @@ use crate::support::{BLOCK, UV_BASE};
 use std::rc::Rc;
 use uvsim_model::address::PageIndex;
 use uvsim_model::config::Generation;
-use uvsim_model::crypto::{Counter, ImageDigests};
+use uvsim_model::crypto::Counter;
 use uvsim_model::uvc::{Command, Issuer};
 use uvsim_model::{Injection, Reset, UV_BASE_LENGTH};
 
@@ -143,28 +143,21 @@ impl Run<'_, '_> {
 
     /// Loads an image of no page or one, and starts CPU 0.
     pub(crate) fn boot(&mut self, guest: usize, image: Option<(u8, Option<Spot>)>) -> Checked {
-        let mut digests = ImageDigests::default();
-        if let Some((page, _)) = image {
-            digests.add(&secret::image(page), u64::from(page) << 12, [7, 7]);
-        }
-        let mut header = Vec::from(*b"UVSIMPLN");
-        header.extend(1u32.to_be_bytes());
-        header.extend(0xe8u32.to_be_bytes());
-        header.extend(u64::from(image.is_some()).to_be_bytes());
-        header.extend([0; 16]);
-        digests.finish().iter().for_each(|digest| header.extend(digest));
+        let header = secret::header(self.host.machine(), image.map(|(page, _)| page));
         let (handle, at) = (self.reference.handle(guest), slot(guest).header());
         self.host.store(at, &header);
         let noted = (0x10, 8, image.map_or(0, |(page, _)| u64::from(page) + 1));
-        self.call(Command::SetSecConfParams, &[noted, (0x18, 8, handle), (0x20, 8, at), (0x28, 4, 0xe8)])?;
+        let len = (0x28, 4, header.len() as u64);
+        self.call(Command::SetSecConfParams, &[noted, (0x18, 8, handle), (0x20, 8, at), len])?;
         if let Some((page, spot)) = image {
             let frame = match spot {
                 Some(spot) => self.spot(spot),
                 None => self.host_frame()?.unwrap_or(0),
             };
             self.map(guest, page, Some((frame, false)), Purged::Ipte);
-            self.host_write(frame, 0, &secret::image(page))?;
-            let tweak = [(0x28, 8, 7), (0x30, 8, 7)];
+            self.host_write(frame, 0, &secret::delivered(page))?;
+            let [prefix, offset] = secret::TWEAK;
+            let tweak = [(0x28, 8, prefix), (0x30, 8, offset)];
             self.call(Command::UnpackImg, &[(0x18, 8, handle), (0x20, 8, u64::from(page) << 12), tweak[0], tweak[1]])?;
         }
         self.call(Command::VerifyImg, &[(0x18, 8, handle)])?;

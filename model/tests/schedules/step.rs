@@ -1,9 +1,13 @@
 //! What a schedule is made of, and how schedules are drawn.
 
 use proptest::prelude::*;
+use std::sync::LazyLock;
 use uvsim_model::Injection;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
+use uvsim_model::crypto::PrivateKey;
 use uvsim_model::uvc::Command;
+
+static HOST_KEY: LazyLock<PrivateKey> = LazyLock::new(|| MachineConfig::default().host_keys().host);
 
 /// Guests at a time.
 pub(crate) const SLOTS: usize = 2;
@@ -33,6 +37,9 @@ impl Setup {
             feature_misc: Some(self.misc),
             change_detection: self.detection,
             cipher: self.cipher,
+            // One key for all machines: drawing one takes longer than most schedules.
+            host_key: Some(HOST_KEY.clone()),
+            backup_host_key: Some(HOST_KEY.clone()),
             ..crate::support::config()
         }
     }

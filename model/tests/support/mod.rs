@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
+pub mod image;
+
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestCpu, GuestEvent, HostCpu, SieExit, Uvc};
@@ -233,14 +235,9 @@ impl<'m> Host<'m> {
     /// Loads and verifies an empty image and lets CPU 0 operate. No page is imported.
     pub fn verify(&mut self, guest: &Guest) {
         let header = self.allocate(0x1000);
-        let empty = uvsim_model::crypto::ImageDigests::default().finish();
-        let mut bytes = Vec::from(*b"UVSIMPLN");
-        bytes.extend(1u32.to_be_bytes());
-        bytes.extend(0xe8u32.to_be_bytes());
-        bytes.extend([0; 8 + 16]);
-        empty.iter().for_each(|digest| bytes.extend(digest));
+        let bytes = image::empty_header(self.machine());
         self.store(header, &bytes);
-        let fields = [(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, 0xe8)];
+        let fields = [(0x18, 8, guest.handle), (0x20, 8, header), (0x28, 4, bytes.len() as u64)];
         assert_eq!(self.call(Command::SetSecConfParams, &fields), DONE);
         assert_eq!(self.call(Command::VerifyImg, &[(0x18, 8, guest.handle)]), DONE);
         assert_eq!(self.set_state(guest, 5), DONE);

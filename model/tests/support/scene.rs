@@ -1,5 +1,5 @@
 //! What the conformance tests add to the small host: refusals that must leave everything alone, a home
-//! space with holes, plain image headers, and a log of events.
+//! space with holes, and a log of events.
 
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::cpu::{GuestCpu, GuestEvent, Interception, SieExit, Uvc};
-use uvsim_model::crypto::ImageDigests;
 use uvsim_model::event::{Event, Observer};
 use uvsim_model::storage::{Asce, FrameState, ProgramCode, ProgramInterruption};
 use uvsim_model::uvc::Command;
@@ -180,40 +179,6 @@ pub fn guest_block(code: u16, length: u16, paddr: u64) -> Vec<u8> {
         field.copy_from_slice(&paddr.to_be_bytes());
     }
     bytes
-}
-
-/// A plain image header (D49).
-#[derive(Clone, Debug)]
-pub struct Header {
-    pub magic: [u8; 8],
-    pub version: u32,
-    pub size: u32,
-    pub pages: u64,
-    pub psw: [u64; 2],
-    pub digests: [[u8; 64]; 3],
-}
-
-impl Header {
-    pub fn of(digests: &ImageDigests) -> Self {
-        Self {
-            magic: *b"UVSIMPLN",
-            version: 1,
-            size: 0xe8,
-            pages: digests.pages(),
-            psw: [0, 0],
-            digests: digests.finish(),
-        }
-    }
-
-    pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::from(self.magic);
-        bytes.extend(self.version.to_be_bytes());
-        bytes.extend(self.size.to_be_bytes());
-        bytes.extend(self.pages.to_be_bytes());
-        self.psw.iter().for_each(|half| bytes.extend(half.to_be_bytes()));
-        self.digests.iter().for_each(|digest| bytes.extend(digest));
-        bytes
-    }
 }
 
 /// The host interruption that a guest action has ended with.

@@ -41,7 +41,7 @@ pub(super) struct Fixed {
 }
 
 /// A key slot: the protection key, wrapped for one host key. Requests have the same.
-#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct Slot {
     pub(super) key: [u8; 32],

@@ -6,6 +6,8 @@
 mod layout;
 mod seal;
 mod slot;
+#[cfg(test)]
+mod vectors;
 
 use super::ec::{HostKeys, KeyHash, PrivateKey, PublicKey};
 use super::image::{ImageCipher, ImageDigest};
@@ -241,6 +243,21 @@ impl<'a> SeHeader<'a> {
     pub fn protection_key(&self, key: &PrivateKey) -> Result<ProtectionKey, HeaderFault> {
         let slot = self.slots.iter().find(|slot| slot.hash().names(key));
         self.unwrap(slot.ok_or(HeaderFault::NoSlot { host: key.hash() })?, key)
+    }
+
+    /// The protection key of the header, for its maker: by the private half of the customer key and the public
+    /// half of a host key.
+    ///
+    /// # Errors
+    /// [`HeaderFault::NoSlot`], [`HeaderFault::Slot`].
+    pub fn protection_key_as_maker(
+        &self,
+        customer: &PrivateKey,
+        host: &PublicKey,
+    ) -> Result<ProtectionKey, HeaderFault> {
+        let hash = host.hash();
+        let slot = self.slots.iter().find(|slot| slot.hash() == hash);
+        slot.ok_or(HeaderFault::NoSlot { host: hash })?.unwrap(customer, host).ok_or(HeaderFault::Slot(hash))
     }
 
     fn unwrap(&self, slot: &Slot, key: &PrivateKey) -> Result<ProtectionKey, HeaderFault> {

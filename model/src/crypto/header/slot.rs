@@ -19,9 +19,10 @@ impl Slot {
         Self { key: host.hash().0, wrapped: *wrapped, tag: tag.into() }
     }
 
-    /// Unwraps the protection key. `None` if the slot was not made for this pair of keys.
-    pub(super) fn unwrap(&self, host: &PrivateKey, customer: &PublicKey) -> Option<ProtectionKey> {
-        let kek = host.agree(customer);
+    /// Unwraps the protection key, from either side: by the private half of one key and the public half of the
+    /// other. `None` if the slot was not made for this pair.
+    pub(super) fn unwrap(&self, own: &PrivateKey, peer: &PublicKey) -> Option<ProtectionKey> {
+        let kek = own.agree(peer);
         let mut key = Zeroizing::new(self.wrapped);
         sealed_with(&kek)
             .decrypt_inout_detached(&[0; 12].into(), &[], key.as_mut_slice().into(), &self.tag.into())
