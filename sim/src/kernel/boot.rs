@@ -43,8 +43,7 @@ impl Kernel<'_> {
         let frames = (length as u64).div_ceil(PAGE_SIZE).max(1);
         let header = self.allocate(frames, 1, "the image header")?;
         self.put(header, &bytes)?;
-        let fields =
-            [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", length as u64)];
+        let fields = [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", length as u64)];
         let accepted = self.must(cpu, Command::SetSecConfParams, &fields);
         self.free_frames(header, frames);
         accepted
@@ -180,12 +179,8 @@ impl Kernel<'_> {
         let (handle, page) = (self.guests[guest].handle, target.address / PAGE_SIZE);
         self.export_before_import(cpu, guest, page)?;
         let [prefix, offset] = target.tweak;
-        let fields = [
-            ("guest-handle", handle),
-            ("gaddr", target.address),
-            ("tweak-prefix", prefix),
-            ("tweak-offset", offset),
-        ];
+        let fields =
+            [("guest-handle", handle), ("gaddr", target.address), ("tweak-prefix", prefix), ("tweak-offset", offset)];
         self.must(cpu, Command::UnpackImg, &fields)
     }
 

@@ -186,12 +186,7 @@ impl Kernel<'_> {
     }
 
     /// The configuration after its CPUs.
-    pub(super) fn destroy_configuration(
-        &mut self,
-        cpu: u16,
-        guest: usize,
-        command: Command,
-    ) -> Result<Observed, Stop> {
+    pub(super) fn destroy_configuration(&mut self, cpu: u16, guest: usize, command: Command) -> Result<Observed, Stop> {
         self.destroy_vcpus(cpu, guest)?;
         let handle = self.guests[guest].handle;
         let answer = self.must(cpu, command, &[("handle", handle)])?;

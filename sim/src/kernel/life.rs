@@ -41,13 +41,7 @@ impl Kernel<'_> {
         Ok(last)
     }
 
-    pub(super) fn set_vcpu_state(
-        &mut self,
-        cpu: u16,
-        guest: usize,
-        number: u16,
-        state: u64,
-    ) -> Result<Observed, Stop> {
+    pub(super) fn set_vcpu_state(&mut self, cpu: u16, guest: usize, number: u16, state: u64) -> Result<Observed, Stop> {
         let handle = self.guests[guest].vcpus.get(&number).map_or(0, |vcpu| vcpu.handle);
         let answer = self.must(cpu, Command::CpuSetState, &[("cpu-handle", handle), ("state", state)])?;
         if let Some(vcpu) = self.guests[guest].vcpus.get_mut(&number)

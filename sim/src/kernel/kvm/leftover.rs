@@ -82,8 +82,7 @@ impl Kernel<'_> {
         signal: bool,
     ) -> Result<Observed, Stop> {
         let leftovers = &mut self.guests[guest].leftovers;
-        let Some((leftover, first)) =
-            leftovers.under_way.take().or_else(|| Some((leftovers.set_aside.take()?, 0)))
+        let Some((leftover, first)) = leftovers.under_way.take().or_else(|| Some((leftovers.set_aside.take()?, 0)))
         else {
             return Err(Observed { rule: "D83", ..INVALID }.into());
         };

@@ -65,7 +65,8 @@ impl Decoder<'_, '_> {
     /// `host pv COMMAND GUEST ...`
     fn pv(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
         let entry = reader.argument("a command", &mut self.reports);
-        let named = entry.and_then(|entry| self.reports.choice(entry, "a command of KVM", &PV_COMMANDS.map(|n| (n, n))));
+        let named =
+            entry.and_then(|entry| self.reports.choice(entry, "a command of KVM", &PV_COMMANDS.map(|n| (n, n))));
         let guest = self.guest_argument(reader);
         let Some(named) = named else {
             // Which properties there are is not known.
@@ -133,8 +134,7 @@ impl Decoder<'_, '_> {
                 "give component=N as well",
             );
         }
-        let [address, size, tweak] =
-            given.map(|entry| entry.map(|entry| self.reports.number(entry, 0, u64::MAX)));
+        let [address, size, tweak] = given.map(|entry| entry.map(|entry| self.reports.number(entry, 0, u64::MAX)));
         Some(Unpack { part: part?, address: wanted(address)?, size: wanted(size)?, tweak: wanted(tweak)? })
     }
 
@@ -201,8 +201,7 @@ impl Decoder<'_, '_> {
         }
         let [configurations, cpus, frames] =
             given.map(|entry| entry.map(|entry| self.reports.number(entry, 0, u64::MAX)));
-        let check =
-            LeakCheck { configurations: wanted(configurations)?, cpus: wanted(cpus)?, frames: wanted(frames)? };
+        let check = LeakCheck { configurations: wanted(configurations)?, cpus: wanted(cpus)?, frames: wanted(frames)? };
         Some(Verb::CheckLeaks { guest: guest?, check })
     }
 }

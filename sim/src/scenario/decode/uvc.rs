@@ -93,16 +93,7 @@ impl Decoder<'_, '_> {
             }
             return self.reports.number(entry, 0, most).map(FieldValue::Number);
         };
-        let kinds = [
-            "handle",
-            "cpu",
-            "frame",
-            "page",
-            "header",
-            "header-length",
-            "tweak-prefix",
-            "tweak-offset",
-        ];
+        let kinds = ["handle", "cpu", "frame", "page", "header", "header-length", "tweak-prefix", "tweak-offset"];
         if !kinds.contains(&annotation.value()) {
             let help = self.reports.suggestion(annotation.value(), kinds);
             return self.reports.error(
@@ -152,7 +143,9 @@ impl Decoder<'_, '_> {
         let (name, vcpu) = text.split_once(':').unwrap_or((text, ""));
         let guest = self.guest_named(entry, name)?;
         let vcpus = self.guests[guest.0].vcpus;
-        let vcpu = number(vcpu).flatten().and_then(|vcpu| u16::try_from(vcpu).ok())
+        let vcpu = number(vcpu)
+            .flatten()
+            .and_then(|vcpu| u16::try_from(vcpu).ok())
             .filter(|&vcpu| vcpu < vcpus || self.added_vcpus.contains(&(guest, vcpu)));
         match vcpu {
             Some(vcpu) => Some(FieldValue::Cpu(guest, vcpu)),
