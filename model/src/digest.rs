@@ -7,7 +7,7 @@
 //! scenario runner, not a security feature.
 
 use crate::address::{AbsoluteAddress, PAGES_PER_MEBIBYTE};
-use crate::firmware::{Area, Boot, Configuration};
+use crate::firmware::{Area, Boot, Configuration, CpuStatus};
 use crate::machine::Machine;
 use crate::storage::arena::{Chunk, PageBytes};
 use crate::storage::{FrameState, ZoneEntry};
@@ -108,19 +108,15 @@ impl Machine {
             sum = sum.wrapping_add(digest_configuration(&configuration));
         }
         for cpu in self.firmware.objects().cpus() {
-            let status = cpu.status();
-            let words = [
+            let mut words = vec![
                 cpu.handle,
                 u64::from(cpu.number),
                 cpu.configuration.handle,
                 cpu.state_description.0,
-                status.state as u64,
-                status.psw.mask,
-                status.psw.address,
-                status.prefix,
                 u64::from(cpu.is_in_sie()),
                 digest_area(cpu.handle, &cpu.area),
             ];
+            words.extend(cpu.look(CpuStatus::words));
             sum = sum.wrapping_add(digest_words(3, &words));
         }
         sum
@@ -173,6 +169,7 @@ fn digest_configuration(configuration: &Configuration) -> u64 {
             configuration.sca.0,
             configuration.frames(),
             u64::from(configuration.is_gone()),
+            configuration.reset.lock().code(),
         ],
     );
     digest = xxh3_64_with_seed(&configuration.uid, digest);

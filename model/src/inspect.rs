@@ -3,7 +3,7 @@
 
 use crate::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use crate::crypto::Counter;
-use crate::firmware::{Configuration, Image, PageRecord, RunState};
+use crate::firmware::{Configuration, GuestRegisters, Image, PageRecord, RunState};
 use crate::machine::Machine;
 use crate::storage::{Domain, Donation, FrameState, ZoneEntry};
 use core::fmt;
@@ -89,7 +89,19 @@ impl Machine {
     /// State of the CPU behind a handle.
     #[must_use]
     pub fn cpu_state(&self, handle: u64) -> Option<RunState> {
-        self.firmware.objects().cpu(handle).map(|cpu| cpu.status().state)
+        self.firmware.objects().cpu(handle).map(|cpu| cpu.look(|status| status.state))
+    }
+
+    /// Registers of the CPU behind a handle, which no real host can see.
+    #[must_use]
+    pub fn cpu_registers(&self, handle: u64) -> Option<GuestRegisters> {
+        self.firmware.objects().cpu(handle).map(|cpu| cpu.look(|status| status.registers.clone()))
+    }
+
+    /// Whether a reset of the live configuration behind a handle is under way: no CPU can be entered (D79).
+    #[must_use]
+    pub fn is_reset_pending(&self, handle: u64) -> Option<bool> {
+        self.firmware.objects().configuration(handle).map(|configuration| configuration.reset.lock().is_pending())
     }
 
     /// Whether INIT_UV has succeeded since the last machine reset.

@@ -25,7 +25,8 @@ pub mod uvc;
 pub use digest::StateDigest;
 pub use firmware::{
     CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, CONFIGURATION_LENGTH_PER_MEBIBYTE, CPU_STORAGE_LENGTH,
-    Image, Injection, MAX_CPU_NUMBER, MAX_GUEST_ADDRESS, PageRecord, Psw, Reset, RunState, UV_BASE_LENGTH,
+    GuestRegisters, Image, Injection, MAX_CPU_NUMBER, MAX_GUEST_ADDRESS, PageRecord, Psw, Reset, RunState,
+    UV_BASE_LENGTH,
 };
 pub use inspect::{PageView, Violation};
 pub use machine::{CpuError, Machine, OthersOperate};

@@ -17,7 +17,7 @@ const MORE_DATA: Answer = Answer { cc: 1, rc: 0x100, rrc: 0 };
 const GENERATIONS: [Generation; 3] = [Generation::Z15, Generation::Z16, Generation::Z17];
 
 /// Codes and lengths of the calls that a host of the z17 preset finds installed.
-const HOST_CALLS: [(u16, u16); 18] = [
+const HOST_CALLS: [(u16, u16); 22] = [
     (0x0001, 0x120),
     (0x0002, 0x200),
     (0x000f, 0x48),
@@ -32,6 +32,10 @@ const HOST_CALLS: [(u16, u16); 18] = [
     (0x0300, 0x50),
     (0x0301, 0x50),
     (0x0302, 0x40),
+    (0x0310, 0x40),
+    (0x0311, 0x40),
+    (0x0320, 0x40),
+    (0x0321, 0x40),
     (0x0330, 0x50),
     (0x0340, 0x40),
     (0x0341, 0x20),
@@ -301,11 +305,11 @@ fn c17_the_shortest_query_is_filled_to_its_end() {
 
 #[test]
 fn c18_a_host_sees_the_bits_of_its_preset() {
-    // Bits 0–7, 11–14, 17, 20–22; z16 adds 23, z17 adds 34 (Q32, D14).
+    // Bits 0–7 and 11–22; z16 adds 23, z17 adds 34 (Q32, D14).
     for (preset, bits) in [
-        (Generation::Z15, 0xff1e_4e00_0000_0000u64),
-        (Generation::Z16, 0xff1e_4f00_0000_0000),
-        (Generation::Z17, 0xff1e_4f00_2000_0000),
+        (Generation::Z15, 0xff1f_fe00_0000_0000u64),
+        (Generation::Z16, 0xff1f_ff00_0000_0000),
+        (Generation::Z17, 0xff1f_ff00_2000_0000),
     ] {
         let machine = Machine::new(generation(preset)).unwrap();
         let mut host = Host::new(&machine);
@@ -515,7 +519,7 @@ fn of_zeros(code: u16) -> (u8, u16) {
         0x0002 | 0x0201 | 0x0202 => (0, 1),
         0x000f => (1, 0x101),
         0x0100 => (1, 0x103),
-        0x0121 | 0x0330 => (1, 0x21),
+        0x0121 | 0x0310 | 0x0311 | 0x0321 | 0x0330 => (1, 0x21),
         0x0341 => (1, 0x102),
         _ => (1, 0x20),
     }

@@ -9,6 +9,6 @@ mod host;
 
 pub use call::Uvc;
 pub use channel::{Channel, ChannelRefusal};
-pub use guest::{GuestCpu, GuestEvent, Interception, SieExit, ValidityReason};
+pub use guest::{Diagnose, GuestCpu, GuestEvent, Interception, ServiceCall, SieExit, Sigp, ValidityReason};
 pub(crate) use host::CpuSlot;
 pub use host::{HostCpu, Registers};

@@ -3,14 +3,14 @@
 use super::donation::{base_state, variable_state};
 use super::handles::{ConfigurationSecrets, INVALID_CONFIGURATION};
 use super::rows::{RowLock, Rows};
-use super::{Area, Boot, Call, CallResult, PageRecord, Stop, Ultravisor, refuse};
+use super::{Area, Boot, Call, CallResult, PageRecord, ResetProtocol, Stop, Ultravisor, refuse};
 use crate::address::{AbsoluteAddress, MEBIBYTE, PAGE_SIZE, PageIndex, VirtualAddress};
 use crate::crypto::PageCipher;
 use crate::storage::arena::FrameLock;
 use crate::storage::{Asce, Domain, FrameState, Storage};
 use crate::uvc::{Command, Refusal, Response};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
 
 /// A secure configuration.
@@ -27,6 +27,8 @@ pub(crate) struct Configuration {
     pub(crate) asce: Asce,
     pub(crate) sca: AbsoluteAddress,
     pub(crate) rows: Rows,
+    /// How far it is with a reset. Not part of its life: a guest CPU must never find it taken for long.
+    pub(crate) reset: Mutex<ResetProtocol>,
     /// Frames registered to this configuration.
     frames: AtomicU64,
     gone: AtomicBool,
@@ -160,6 +162,7 @@ impl Ultravisor {
             asce: shape.asce,
             sca,
             rows: Rows::new(shape.len / PAGE_SIZE),
+            reset: Mutex::default(),
             frames: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             life: RwLock::new(Some(Life {

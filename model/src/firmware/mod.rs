@@ -19,8 +19,8 @@ mod sharing;
 pub(crate) use boot::Boot;
 pub use boot::Image;
 pub(crate) use configuration::{Configuration, Life};
-pub(crate) use cpu::SecureCpu;
-pub use cpu::{Psw, RunState};
+pub(crate) use cpu::{CpuReset, CpuStatus, Outstanding, ResetProtocol, SecureCpu};
+pub use cpu::{GuestRegisters, Psw, RunState};
 pub(crate) use donation::Area;
 pub(crate) use handles::{Objects, Recent};
 pub use injection::Injection;
@@ -219,11 +219,11 @@ impl Ultravisor {
             Command::UnpackImg => self.unpack(call, &*self.configuration(handle(0x18))?),
             Command::VerifyImg => self.verify(&*self.configuration(handle(0x18))?),
             Command::CpuSetState => self.set_cpu_state(&*self.cpu(handle(0x18))?, call.block.u8(0x27)),
+            Command::CpuReset => self.reset_cpu(&*self.cpu(handle(0x18))?, CpuReset::Normal),
+            Command::CpuResetInitial => self.reset_cpu(&*self.cpu(handle(0x18))?, CpuReset::Initial),
+            Command::CpuResetClear => self.reset_cpu(&*self.cpu(handle(0x18))?, CpuReset::Clear),
+            Command::PrepareReset => self.prepare_reset(&*self.configuration(handle(0x18))?),
             Command::VerifyLargeFrame
-            | Command::CpuReset
-            | Command::CpuResetInitial
-            | Command::PrepareReset
-            | Command::CpuResetClear
             | Command::DumpInit
             | Command::DumpConfStorState
             | Command::DumpCpu

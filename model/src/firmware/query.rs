@@ -49,7 +49,11 @@ const HOST_FROM_Z15: &[Command] = &[
     Command::DestrSecStor,
     Command::UnpackImg,
     Command::VerifyImg,
+    Command::CpuReset,
+    Command::CpuResetInitial,
     Command::CpuSetState,
+    Command::PrepareReset,
+    Command::CpuResetClear,
     Command::SetUnsharedAll,
     Command::PinPageShared,
     Command::UnpinPageShared,
@@ -135,11 +139,11 @@ mod tests {
     fn presets_follow_q32() {
         let calls = |generation| installed(&MachineConfig { generation, ..MachineConfig::default() });
         let (host, guest) = calls(Generation::Z15);
-        // Bits 0–7, 11–14, 17, 20–22: Q32 without the commands that are not implemented (D14).
-        assert_eq!(host.0, [0xff1e_4e00_0000_0000, 0, 0, 0]);
+        // Bits 0–7 and 11–22, as Q32 has it.
+        assert_eq!(host.0, [0xff1f_fe00_0000_0000, 0, 0, 0]);
         assert_eq!(guest.0, [0x80c0_0000_0000_0000, 0, 0, 0]);
         let (host, _) = calls(Generation::Z16);
-        assert_eq!(host.0[0], 0xff1e_4f00_0000_0000);
+        assert_eq!(host.0[0], 0xff1f_ff00_0000_0000);
         let (host, guest) = calls(Generation::Z17);
         assert!(host.contains(Command::QueryKeys) && guest.contains(Command::QueryKeys));
         for (command, row) in Command::ALL.iter().map(|command| (command, command.row())) {

@@ -118,6 +118,7 @@ impl Ultravisor {
             row.set(PageRecord::Resident(frame.frame()), false);
             self.transition(frame, FrameState::Secure(domain, page), rule);
         }
+        configuration.reset.lock().unshared();
         Ok("T70")
     }
 }

@@ -17,14 +17,16 @@ impl Reference {
     /// Which host calls a generation has (Q32).
     pub(crate) fn installed(&self, command: Command) -> bool {
         use Command::{
-            ConvFromSecStor, ConvToSecStor, CpuSetState, CreateSecConf, CreateSecCpu, DestrSecStor, DestroySecConf,
-            DestroySecConfFast, DestroySecCpu, InitUv, PinPageShared, QueryKeys, QueryUvInformation, SetSecConfParams,
-            SetUnsharedAll, UnpackImg, UnpinPageShared, VerifyImg,
+            ConvFromSecStor, ConvToSecStor, CpuReset, CpuResetClear, CpuResetInitial, CpuSetState, CreateSecConf,
+            CreateSecCpu, DestrSecStor, DestroySecConf, DestroySecConfFast, DestroySecCpu, InitUv, PinPageShared,
+            PrepareReset, QueryKeys, QueryUvInformation, SetSecConfParams, SetUnsharedAll, UnpackImg, UnpinPageShared,
+            VerifyImg,
         };
         match command {
             QueryUvInformation | InitUv | CreateSecConf | DestroySecConf | CreateSecCpu | DestroySecCpu
-            | ConvToSecStor | ConvFromSecStor | DestrSecStor | SetSecConfParams | UnpackImg | VerifyImg
-            | CpuSetState | SetUnsharedAll | PinPageShared | UnpinPageShared => true,
+            | ConvToSecStor | ConvFromSecStor | DestrSecStor | SetSecConfParams | UnpackImg | VerifyImg | CpuReset
+            | CpuResetInitial | CpuResetClear | PrepareReset | CpuSetState | SetUnsharedAll | PinPageShared
+            | UnpinPageShared => true,
             DestroySecConfFast => self.setup.generation >= Generation::Z16,
             QueryKeys => self.setup.generation >= Generation::Z17,
             _ => false,
@@ -46,7 +48,11 @@ impl Reference {
         let injected = self.injected(command);
         let (configuration, cpu) = match command {
             Command::CreateSecCpu => (Some(0x20), None),
-            Command::DestroySecCpu | Command::CpuSetState => (None, Some(0x18)),
+            Command::DestroySecCpu
+            | Command::CpuSetState
+            | Command::CpuReset
+            | Command::CpuResetInitial
+            | Command::CpuResetClear => (None, Some(0x18)),
             Command::QueryUvInformation
             | Command::QueryKeys
             | Command::InitUv
@@ -99,6 +105,7 @@ impl Reference {
             Command::CreateSecCpu => self.create_cpu(owner, block),
             Command::SetSecConfParams => self.parameters(owner, block),
             Command::UnpackImg => self.unpack(owner, block.u64(0x20), [block.u64(0x28), block.u64(0x30)]),
+            Command::PrepareReset => self.prepare_reset(owner),
             _ => self.verify(owner),
         }
     }
@@ -262,7 +269,7 @@ impl Reference {
         if self.guests[owner].cpus.values().any(|cpu| cpu.operating) {
             return refused(0x101);
         }
-        let mut effect = false;
+        let mut effect = !std::mem::replace(&mut self.guests[owner].unshared, true);
         for page in 0..PAGES {
             let record = self.page(owner, page).record;
             match record {
@@ -279,6 +286,20 @@ impl Reference {
             }
         }
         Prediction { effect, ..QUIET }
+    }
+
+    /// Q15, D13, I-36.
+    pub(crate) fn prepare_reset(&mut self, owner: Owner) -> Prediction {
+        let guest = &mut self.guests[owner];
+        if guest.cpus.values().any(|cpu| cpu.operating) {
+            return refused(0x101);
+        }
+        if !guest.unshared {
+            return refused(0x102);
+        }
+        guest.prepared = true;
+        guest.cpus.values_mut().for_each(|cpu| cpu.reset = Some(0));
+        DONE
     }
 
     /// D11, as far as blocks of our own shape can go wrong.
@@ -308,6 +329,8 @@ impl Reference {
             domain: Domain(0),
             alive: true,
             boot: Boot::Created,
+            unshared: false,
+            prepared: false,
             cpus: BTreeMap::new(),
             pages: vec![page; usize::from(PAGES)],
         });
@@ -367,14 +390,29 @@ impl Reference {
         }
         self.change(frame, State::Donated);
         self.frames[frame].bytes = zeros();
-        let cpu = Vcpu { handle: 0, frame, operating: false, stopped: true };
+        let reset = self.guests[owner].prepared.then_some(0);
+        let cpu = Vcpu { handle: 0, frame, operating: false, stopped: true, reset };
         self.guests[owner].cpus.insert(number, cpu);
         DONE
     }
 
     pub(crate) fn cpu_call(&mut self, command: Command, owner: Owner, number: u16, state: u8) -> Prediction {
-        let verified = self.guests[owner].boot == Boot::Verified;
-        let Some(cpu) = self.guests[owner].cpus.get_mut(&number) else { return ANY_REFUSAL };
+        let guest = &mut self.guests[owner];
+        let verified = guest.boot == Boot::Verified;
+        let Some(cpu) = guest.cpus.get_mut(&number) else { return ANY_REFUSAL };
+        let kind = match command {
+            Command::CpuReset => Some(1),
+            Command::CpuResetInitial => Some(2),
+            Command::CpuResetClear => Some(3),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            if !cpu.stopped {
+                return refused(0x103);
+            }
+            cpu.reset = cpu.reset.map(|earlier| earlier.max(kind));
+            return DONE;
+        }
         if command == Command::DestroySecCpu {
             let frame = cpu.frame;
             self.guests[owner].cpus.remove(&number);
@@ -385,12 +423,19 @@ impl Reference {
         match state {
             1 => cpu.operating = true,
             2 | 3 => cpu.operating = false,
-            5 if !verified => return refused(0x104),
+            5 if !verified || cpu.reset == Some(0) => return refused(0x104),
+            5 if guest.prepared && cpu.reset < Some(2) => return refused(0x104),
             5 if !cpu.stopped => return refused(0x103),
             5 => cpu.operating = true,
             _ => return refused(0x102),
         }
         cpu.stopped = state == 2;
+        if state == 5 {
+            (cpu.reset, guest.prepared) = (None, false);
+        }
+        if cpu.operating {
+            guest.unshared = false;
+        }
         DONE
     }
 

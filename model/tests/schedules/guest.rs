@@ -140,7 +140,8 @@ impl<'m> Run<'m, '_> {
     pub(crate) fn progress(&mut self, guest: usize, page: u8) -> Checked {
         let able = |run: &Self, page: u8| {
             run.reference.guest(guest).is_some_and(|it| {
-                let operating = it.cpus.get(&0).is_some_and(|cpu| cpu.operating);
+                let operating =
+                    it.cpus.get(&0).is_some_and(|cpu| cpu.operating && cpu.reset != Some(0)) && !it.prepared;
                 let there = |page: u8| it.pages[usize::from(page)].record != Record::Destroyed;
                 operating && it.boot == Boot::Verified && [0, 1, page].into_iter().all(there)
             })

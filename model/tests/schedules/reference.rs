@@ -91,6 +91,8 @@ pub(crate) struct Vcpu {
     pub frame: usize,
     pub operating: bool,
     pub stopped: bool,
+    /// Set by PREPARE_RESET: the strongest CPU reset since, from 0 (none) to 3 (clear).
+    pub reset: Option<u8>,
 }
 
 /// A configuration, dead or alive.
@@ -101,6 +103,9 @@ pub(crate) struct Guest {
     pub domain: Domain,
     pub alive: bool,
     pub boot: Boot,
+    /// SET_UNSHARED_ALL since a CPU operated; PREPARE_RESET without the load that ends it (I-36).
+    pub unshared: bool,
+    pub prepared: bool,
     pub cpus: BTreeMap<u16, Vcpu>,
     pub pages: Vec<Page>,
 }
@@ -331,8 +336,8 @@ impl Reference {
         let invalid = Stopped::Intercepted(32);
         let owner = self.slots[slot].filter(|&owner| self.guests[owner].alive).ok_or(invalid)?;
         let guest = &self.guests[owner];
-        let operating = guest.cpus.get(&vcpu).is_some_and(|cpu| cpu.operating);
-        if !operating || guest.boot != Boot::Verified {
+        let operating = guest.cpus.get(&vcpu).is_some_and(|cpu| cpu.operating && cpu.reset != Some(0));
+        if !operating || guest.prepared || guest.boot != Boot::Verified {
             return Err(invalid);
         }
         for page in 0..2 {

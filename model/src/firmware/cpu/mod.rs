@@ -1,4 +1,15 @@
-//! CPUs of a configuration: CREATE_SEC_CPU, DESTROY_SEC_CPU, CPU_SET_STATE.
+//! CPUs of a configuration: CREATE_SEC_CPU and DESTROY_SEC_CPU; their states and resets are in `state`.
+
+mod protocol;
+mod registers;
+mod state;
+mod status;
+
+pub(crate) use protocol::ResetProtocol;
+pub(crate) use registers::CpuReset;
+pub use registers::{GuestRegisters, Psw};
+pub use status::RunState;
+pub(crate) use status::{CpuStatus, Outstanding};
 
 use super::donation::AreaLock;
 use super::handles::INVALID_CPU;
@@ -9,27 +20,6 @@ use crate::uvc::Refusal;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use std::sync::Arc;
-
-/// A program-status word, as an image header gives it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-pub struct Psw {
-    /// Mask half.
-    pub mask: u64,
-    /// Address half.
-    pub address: u64,
-}
-
-/// State of a CPU of a configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-pub enum RunState {
-    /// As after creation.
-    #[default]
-    Stopped,
-    /// May be entered.
-    Operating,
-    /// Check-stop.
-    CheckStop,
-}
 
 /// A CPU of a secure configuration.
 #[derive(Debug)]
@@ -45,23 +35,13 @@ pub(crate) struct SecureCpu {
     gone: AtomicBool,
 }
 
-/// Registers and states that the Ultravisor keeps for a CPU.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CpuStatus {
-    pub(crate) state: RunState,
-    pub(crate) psw: Psw,
-    pub(crate) prefix: u64,
-    /// CPU timer and clock, nanoseconds, at the last exit from SIE. `None` before the first.
-    pub(crate) last_exit: Option<(u64, u64)>,
-}
-
 impl SecureCpu {
-    /// The registers.
-    pub(crate) fn status(&self) -> CpuStatus {
-        self.status.lock().clone()
+    /// Looks at the status.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&CpuStatus) -> T) -> T {
+        look(&self.status.lock())
     }
 
-    /// Changes the registers.
+    /// Changes the status.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut CpuStatus) -> T) -> T {
         change(&mut self.status.lock())
     }
@@ -88,7 +68,11 @@ impl SecureCpu {
 impl Ultravisor {
     /// CREATE_SEC_CPU: 0x103 number, 0x104 defined already, 0x106 lowcore, 0x105 storage, 0x107 state
     /// description (D12).
-    pub(super) fn create_cpu(&self, call: &mut Call<'_>, configuration: &Arc<Configuration>) -> CallResult {
+    pub(in crate::firmware) fn create_cpu(
+        &self,
+        call: &mut Call<'_>,
+        configuration: &Arc<Configuration>,
+    ) -> CallResult {
         let number = call.block.u16(0x36);
         let mut life = configuration.hold_alone()?;
         if number > super::MAX_CPU_NUMBER {
@@ -111,7 +95,10 @@ impl Ultravisor {
             configuration: configuration.clone(),
             state_description,
             area: area.clone(),
-            status: Mutex::default(),
+            status: Mutex::new(CpuStatus {
+                mark: configuration.reset.lock().mark_of_new_cpu(),
+                ..CpuStatus::default()
+            }),
             in_sie: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
@@ -123,7 +110,7 @@ impl Ultravisor {
     }
 
     /// DESTROY_SEC_CPU: 0x103 while the CPU is in SIE (D13). Its storage comes back as zeros (T42).
-    pub(super) fn destroy_cpu(&self, storage: &Storage, cpu: &SecureCpu) -> CallResult {
+    pub(in crate::firmware) fn destroy_cpu(&self, storage: &Storage, cpu: &SecureCpu) -> CallResult {
         let mut life = cpu.configuration.hold_alone()?;
         if cpu.is_gone() {
             return Err(Stop::Refused(INVALID_CPU));
@@ -139,49 +126,11 @@ impl Ultravisor {
         Ok("T42")
     }
 
-    /// CPU_SET_STATE: 0x102 for an undefined value (Q14), 0x103 for a CPU in SIE or a load into one that
-    /// is not stopped, 0x104 for a load before VERIFY_IMG (D13).
-    pub(super) fn set_cpu_state(&self, cpu: &SecureCpu, state: u8) -> CallResult {
-        let life = cpu.configuration.hold()?;
-        if !matches!(state, 1 | 2 | 3 | 5) {
-            return refuse(0x102, "Q14");
-        }
-        // SIE entry is refused while this call is on, and the other way round.
-        if !cpu.try_enter() {
-            return refuse(0x103, "D13");
-        }
-        let result = Self::change_cpu_state(cpu, state, &life.boot);
-        cpu.leave();
-        result
-    }
-
-    fn change_cpu_state(cpu: &SecureCpu, state: u8, boot: &Boot) -> CallResult {
-        if cpu.is_gone() {
-            return Err(Stop::Refused(INVALID_CPU));
-        }
-        cpu.change(|status| {
-            match state {
-                1 => status.state = RunState::Operating,
-                2 => status.state = RunState::Stopped,
-                3 => status.state = RunState::CheckStop,
-                _ => {
-                    let Some(psw) = boot.psw() else { return refuse(0x104, "D13") };
-                    if status.state != RunState::Stopped {
-                        return refuse(0x103, "D13");
-                    }
-                    status.psw = psw;
-                    status.state = RunState::Operating;
-                }
-            }
-            Ok("Q14")
-        })
-    }
-
     /// Whether no CPU of the configuration operates (Q15).
-    pub(super) fn all_stopped(&self, life: &super::Life) -> bool {
+    pub(in crate::firmware) fn all_stopped(&self, life: &super::Life) -> bool {
         life.cpus
             .values()
             .filter_map(|&handle| self.objects.cpu(handle))
-            .all(|cpu| !cpu.is_in_sie() && cpu.status().state != RunState::Operating)
+            .all(|cpu| !cpu.is_in_sie() && cpu.look(|status| status.state) != RunState::Operating)
     }
 }
