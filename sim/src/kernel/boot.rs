@@ -1,21 +1,14 @@
 //! Boot of a guest: its image is put into memory, unpacked and verified, its first CPU loaded.
 
 use super::life::STATE_LOAD;
+use super::qemu::IplBlock;
 use super::{Kernel, Observed, Stop};
 use crate::image::ImagePage;
 use crate::scenario::{ImagePart, Outcome, Unpack};
-use uvsim_model::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE};
-use uvsim_model::storage::ProgramCode;
+use uvsim_model::address::{AbsoluteAddress, PAGE_SIZE};
 use uvsim_model::uvc::Command;
 
 const PREFIX_PAGES: [u64; 2] = [0, 1];
-
-/// A page of an image on its way into a configuration.
-#[derive(Clone, Copy)]
-struct Target {
-    address: u64,
-    tweak: [u64; 2],
-}
 
 impl Kernel<'_> {
     /// SET_SEC_CONF_PARAMS, UNPACK_IMG for each page of the image, VERIFY_IMG, CPU_SET_STATE 5 for vCPU 0, and
@@ -36,14 +29,19 @@ impl Kernel<'_> {
 
     /// SET_SEC_CONF_PARAMS with a copy of the guest's header, or the first `length` bytes of it, zeros behind.
     pub(super) fn set_parameters(&mut self, cpu: u16, guest: usize, length: Option<u32>) -> Result<Observed, Stop> {
-        let handle = self.guests[guest].handle;
         let mut bytes = self.header_bytes(guest)?;
         let length = length.map_or(bytes.len(), |length| length as usize);
         bytes.resize(length, 0);
-        let frames = (length as u64).div_ceil(PAGE_SIZE).max(1);
+        self.hand_over_header(cpu, guest, &bytes)
+    }
+
+    /// SET_SEC_CONF_PARAMS with a copy of these bytes.
+    pub(super) fn hand_over_header(&mut self, cpu: u16, guest: usize, bytes: &[u8]) -> Result<Observed, Stop> {
+        let (handle, length) = (self.guests[guest].handle, bytes.len() as u64);
+        let frames = length.div_ceil(PAGE_SIZE).max(1);
         let header = self.allocate(frames, 1, "the image header")?;
-        self.put(header, &bytes)?;
-        let fields = [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", length as u64)];
+        self.put(header, bytes)?;
+        let fields = [("guest-handle", handle), ("sec-header-origin", header.0), ("sec-header-len", length)];
         let accepted = self.must(cpu, Command::SetSecConfParams, &fields);
         self.free_frames(header, frames);
         accepted
@@ -124,63 +122,81 @@ impl Kernel<'_> {
     }
 
     fn load_page(&mut self, cpu: u16, guest: usize, page: &ImagePage<'_>) -> Result<(), Stop> {
-        let number = page.address / PAGE_SIZE;
-        let frame = self.frame_of(cpu, guest, number)?;
-        self.store_as_user(cpu, frame, page.bytes)?;
-        self.guests[guest].loaded.insert(number);
+        self.write_user(cpu, guest, page.address, page.bytes)?;
+        self.guests[guest].loaded.insert(page.address / PAGE_SIZE);
         Ok(())
     }
 
-    fn store_as_user(&mut self, cpu: u16, frame: FrameNumber, bytes: &[u8]) -> Result<(), Stop> {
-        match self.put(frame.address(), bytes) {
-            Err(interruption) if interruption.code == ProgramCode::SecureStorageAccess => {
-                self.must(cpu, Command::ConvFromSecStor, &[("paddr", frame.address().0)])?;
-                Ok(self.put(frame.address(), bytes)?)
+    /// What the boot loader of an image puts beside it: the header, and an IPL parameter block that names it.
+    ///
+    /// # Errors
+    /// [`Outcome::Addressing`] if they do not fit into the guest; otherwise as for [`Self::load_image`].
+    pub fn load_ipl_block(&mut self, cpu: u16, guest: usize, block: u64, header: u64) -> Result<Observed, Stop> {
+        let bytes = self.header_bytes(guest)?;
+        let made = IplBlock::for_image(&self.guests[guest].plan.image, header);
+        for (address, bytes) in [(header, &bytes), (block, &made)] {
+            let end = address.checked_add(bytes.len() as u64);
+            if end.is_none_or(|end| end > self.guests[guest].plan.memory) {
+                return Err(Observed::plain(Outcome::Addressing, "").into());
             }
-            other => Ok(other?),
+            self.write_user(cpu, guest, address, bytes)?;
         }
+        Ok(Observed::OK)
     }
 
     /// UNPACK: UNPACK_IMG for each page of the image, or of a part of it. Pages that do not lie in memory yet are
     /// put there first.
     pub(super) fn unpack(&mut self, cpu: u16, guest: usize, unpack: &Unpack) -> Result<Observed, Stop> {
-        let memory = self.guests[guest].plan.memory;
         if let Some(region) = unpack.region(&self.guests[guest].plan.image) {
             if !region.is_aligned() {
                 return Err(Observed::plain(Outcome::Invalid, "").into());
             }
-            let mut last = Observed::OK;
-            for offset in (0..region.size).step_by(PAGE_SIZE as usize) {
-                self.in_time()?;
-                let address = region.address.wrapping_add(offset);
-                let target = Target { address, tweak: [region.tweak, offset] };
-                let page = address / PAGE_SIZE;
-                if address < memory && !self.guests[guest].loaded.contains(&page) {
-                    self.each_image_page(guest, ImagePart::Page(page), |kernel, found| {
-                        kernel.load_page(cpu, guest, &found)
-                    })?;
-                }
-                last = self.unpack_page(cpu, guest, target)?;
-            }
-            return Ok(last);
+            return self.unpack_region(cpu, guest, [region.tweak, region.address, region.size], true);
         }
         let mut last = Observed::OK;
         self.each_image_page(guest, unpack.part, |kernel, page| {
             if !kernel.guests[guest].loaded.contains(&(page.address / PAGE_SIZE)) {
                 kernel.load_page(cpu, guest, &page)?;
             }
-            last = kernel.unpack_page(cpu, guest, Target { address: page.address, tweak: page.tweak })?;
+            last = kernel.unpack_page(cpu, guest, page.address, page.tweak)?;
             Ok(())
         })?;
         Ok(last)
     }
 
-    fn unpack_page(&mut self, cpu: u16, guest: usize, target: Target) -> Result<Observed, Stop> {
-        let (handle, page) = (self.guests[guest].handle, target.address / PAGE_SIZE);
+    /// Whole pages from an address on, all with one tweak prefix. `load` puts image pages into memory that do not
+    /// lie there yet.
+    pub(super) fn unpack_region(
+        &mut self,
+        cpu: u16,
+        guest: usize,
+        [tweak, first, size]: [u64; 3],
+        load: bool,
+    ) -> Result<Observed, Stop> {
+        let memory = self.guests[guest].plan.memory;
+        let mut last = Observed::OK;
+        for offset in (0..size).step_by(PAGE_SIZE as usize) {
+            self.in_time()?;
+            let address = first.wrapping_add(offset);
+            let page = address / PAGE_SIZE;
+            if load && address < memory && !self.guests[guest].loaded.contains(&page) {
+                let found = ImagePart::Page(page);
+                self.each_image_page(guest, found, |kernel, found| kernel.load_page(cpu, guest, &found))?;
+            }
+            last = self.unpack_page(cpu, guest, address, [tweak, offset])?;
+        }
+        Ok(last)
+    }
+
+    /// UNPACK_IMG, with the answer of Linux to a page that is not mapped.
+    fn unpack_page(&mut self, cpu: u16, guest: usize, address: u64, tweak: [u64; 2]) -> Result<Observed, Stop> {
+        let (handle, page) = (self.guests[guest].handle, address / PAGE_SIZE);
+        if address < self.guests[guest].plan.memory {
+            self.frame_of(cpu, guest, page)?;
+        }
         self.export_before_import(cpu, guest, page)?;
-        let [prefix, offset] = target.tweak;
-        let fields =
-            [("guest-handle", handle), ("gaddr", target.address), ("tweak-prefix", prefix), ("tweak-offset", offset)];
+        let [prefix, offset] = tweak;
+        let fields = [("guest-handle", handle), ("gaddr", address), ("tweak-prefix", prefix), ("tweak-offset", offset)];
         self.must(cpu, Command::UnpackImg, &fields)
     }
 

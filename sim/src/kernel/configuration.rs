@@ -1,6 +1,7 @@
 //! Configurations and their CPUs as the kernel keeps account of them: what was donated, and how it comes back.
 
 use super::kvm::{Leaks, Leftovers};
+use super::qemu::{IplBlock, ResetRequest};
 use super::space::Space;
 use super::{Kernel, Observed, PageBytes, Stop};
 use crate::image::SeImage;
@@ -45,6 +46,10 @@ pub(super) struct GuestRecord {
     pub(super) header: Option<AbsoluteAddress>,
     /// Pages of the image that have been put into memory for this life.
     pub(super) loaded: BTreeSet<u64>,
+    /// The IPL parameter block that the guest has set.
+    pub(super) ipl: Option<IplBlock>,
+    /// What the guest has asked for by diagnose 0x308.
+    pub(super) reset_request: Option<ResetRequest>,
     pub(super) leftovers: Leftovers,
     pub(super) leaks: Leaks,
 }
@@ -55,6 +60,8 @@ pub(super) struct Vcpu {
     pub(super) handle: u64,
     pub(super) live: bool,
     pub(super) ran: bool,
+    /// Where its prefix area lies, as far as the kernel has been told.
+    pub(super) prefix: u64,
     pub(super) storage: AbsoluteAddress,
     pub(super) state_description: AbsoluteAddress,
     pub(super) sida: AbsoluteAddress,
@@ -89,6 +96,7 @@ impl GuestRecord {
     pub(super) fn forget_configuration(&mut self) -> Option<Donation> {
         (self.live, self.verified) = (false, false);
         self.loaded.clear();
+        self.reset_request = None;
         self.donation.take()
     }
 }
@@ -165,7 +173,7 @@ impl Kernel<'_> {
         self.put_u64(AbsoluteAddress(state_description.0 + 0x18), handle)?;
         self.put(AbsoluteAddress(state_description.0 + 0x68), &[2])?;
         self.put_u64(AbsoluteAddress(state_description.0 + 0x180), sida.0)?;
-        let made = Vcpu { handle: vcpu, live: true, ran: false, storage, state_description, sida };
+        let made = Vcpu { handle: vcpu, live: true, ran: false, prefix: 0, storage, state_description, sida };
         if let Some(before) = self.guests[guest].vcpus.insert(number, made) {
             self.forget_vcpus(&[before]);
         }

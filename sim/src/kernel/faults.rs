@@ -83,8 +83,9 @@ impl Kernel<'_> {
             SieExit::HostInterruption(interruption) => self.answer_interruption(cpu, guest, interruption),
             SieExit::Interception(interception) => match (interception.code, pinned) {
                 (112, _) => {
-                    self.bring_in(cpu, guest, 0)?;
-                    self.bring_in(cpu, guest, 1).map(drop)
+                    let prefix = self.guests[guest].vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.prefix);
+                    self.bring_in(cpu, guest, prefix / PAGE_SIZE)?;
+                    self.bring_in(cpu, guest, prefix / PAGE_SIZE + 1).map(drop)
                 }
                 (108, Some(page)) => self.unpin(cpu, guest, page).map(drop),
                 _ => Err(Observed::interception(interception).into()),

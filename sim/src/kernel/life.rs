@@ -135,6 +135,7 @@ impl Kernel<'_> {
             let record = &mut self.guests[guest];
             record.vcpus = record.plan.plain_vcpus();
             record.handle = 0;
+            record.ipl = None;
             record.swap.clear();
         }
         self.stop_others(cpu);
@@ -170,6 +171,12 @@ impl Kernel<'_> {
                         vcpu.live = false;
                         let freed = [vcpu.storage, vcpu.sida];
                         freed.into_iter().for_each(|frame| self.free_frames(frame, 1));
+                    }
+                }
+                Command::CpuResetInitial | Command::CpuResetClear => {
+                    let found = record.vcpus.values_mut().find(|vcpu| vcpu.live && vcpu.handle == handle);
+                    if let Some(vcpu) = found {
+                        vcpu.prefix = 0;
                     }
                 }
                 Command::CpuSetState if block.get(0x27).is_some_and(|&state| runs(state.into())) => {

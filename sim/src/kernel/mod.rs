@@ -13,8 +13,10 @@ mod kvm;
 mod life;
 mod observed;
 mod pages;
+mod qemu;
 mod space;
 mod trail;
+mod user;
 mod vcpu;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,7 @@ pub use faults::FaultAnswers;
 pub use kvm::Leaks;
 pub use observed::{Observed, Stop};
 pub use pages::PageBytes;
+pub use qemu::Diagnosed;
 pub use trail::Transition;
 pub use vcpu::GuestCall;
 

@@ -153,6 +153,45 @@ impl MpState {
     }
 }
 
+/// A diagnose of a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct GuestDiagnose {
+    /// The function code.
+    pub function: u16,
+    /// General registers 0 to 4.
+    pub registers: [u64; 5],
+    /// What the register behind the first operand must hold, where the hypervisor answers at once.
+    pub register: Option<u64>,
+}
+
+/// What `check cpu` looks at; at least one is given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CpuCheck {
+    /// State.
+    pub state: Option<CpuState>,
+    /// Whether SIE is refused to the whole configuration until a reset is done.
+    pub reset_pending: Option<bool>,
+    /// Prefix.
+    pub prefix: Option<u64>,
+    /// Mask and address of the program-status word.
+    pub psw: [Option<u64>; 2],
+    /// General registers.
+    pub general: [Option<u64>; 16],
+}
+
+/// State of a CPU of a configuration, in the words of the language.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum CpuState {
+    /// There is no such CPU.
+    None,
+    /// May be entered.
+    Operating,
+    /// Does not run.
+    Stopped,
+    /// Check-stop.
+    CheckStop,
+}
+
 /// What `check leaks` looks at; at least one is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct LeakCheck {

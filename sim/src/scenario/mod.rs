@@ -28,7 +28,9 @@ pub use document::{
 };
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
-pub use life::{CpuReset, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack};
+pub use life::{
+    CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,
+};
 pub use outcome::{Expectation, Outcome};
 pub use place::Place;
 pub use statement::{

@@ -39,7 +39,11 @@ impl Kernel<'_> {
             CpuReset::Clear => Command::CpuResetClear,
         };
         let handle = vcpu.handle;
-        self.must(cpu, command, &[("handle", handle)])
+        let answer = self.must(cpu, command, &[("handle", handle)])?;
+        if kind != CpuReset::Normal {
+            self.vcpu_mut(guest, number).prefix = 0;
+        }
+        Ok(answer)
     }
 
     /// KVM_SET_MP_STATE: CPU_SET_STATE of a secure vCPU, no call for another one, which cannot be loaded. KVM does

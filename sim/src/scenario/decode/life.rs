@@ -3,15 +3,18 @@
 use kdl::KdlEntry;
 
 use super::super::document::{GuestId, MAX_VCPUS};
-use super::super::life::{CpuReset, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack};
+use super::super::life::{
+    CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,
+};
 use super::super::reader::NodeReader;
 use super::super::statement::Verb;
 use super::super::syntax::{number, shown};
 use super::Decoder;
+use super::operand::PAGE;
 use super::verb::wanted;
 
 /// The verbs that are decoded here.
-pub(super) const VERBS: [&str; 12] = [
+pub(super) const VERBS: [&str; 13] = [
     "create",
     "start",
     "stop",
@@ -21,6 +24,7 @@ pub(super) const VERBS: [&str; 12] = [
     "create-cpu",
     "cpu-reset",
     "cpu-state",
+    "reset",
     "load-image",
     "write-header",
     "flip-header",
@@ -42,9 +46,23 @@ impl Decoder<'_, '_> {
             "start" => Verb::HostStart { guest: guest? },
             "stop" => Verb::HostStop { guest: guest? },
             "unshare-all" => Verb::HostUnshareAll { guest: guest? },
+            "reset" => Verb::HostReset { guest: guest? },
             "load-image" => {
                 let part = self.image_part(reader);
-                Verb::HostLoadImage { guest: guest?, part: part? }
+                let block = reader.property("block").map(|entry| self.reports.number(entry, 0, u64::MAX));
+                let header = reader.property("header").map(|entry| self.reports.number(entry, 0, u64::MAX));
+                if let (None, Some(entry)) = (block, reader.property("header")) {
+                    return self.reports.error(
+                        entry.span(),
+                        "the header goes with an IPL parameter block".to_owned(),
+                        "without its block",
+                        "give block=ADDRESS as well",
+                    );
+                }
+                let (block, header) = (wanted(block)?, wanted(header)?);
+                // By default, into the page behind the block.
+                let block = block.map(|block| (block, header.unwrap_or(block.saturating_add(PAGE.into()))));
+                Verb::HostLoadImage { guest: guest?, part: part?, block }
             }
             "write-header" => {
                 let write = self.write(reader)?;
@@ -185,6 +203,73 @@ impl Decoder<'_, '_> {
                 format!("write `{name}:1` for vCPU 1; the last that there may be is {}", MAX_VCPUS - 1),
             ),
         }
+    }
+
+    /// `guest diagnose GUEST FUNCTION [subcode=N | r2=N] [addr=N | r0=N] [r1=N] [r3=N] [r4=N] [register=N]`
+    pub(super) fn diagnose(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+        let guest = self.guest_argument(reader);
+        let function = reader.argument("a function code", &mut self.reports);
+        let function = function.and_then(|entry| self.reports.number16(entry, 0, u16::MAX));
+        let mut registers = [Some(0); 5];
+        let names: [&[&'static str]; 5] = [&["addr", "r0"], &["r1"], &["subcode", "r2"], &["r3"], &["r4"]];
+        for (register, names) in registers.iter_mut().zip(names) {
+            if let Some((_, entry)) = self.one_of(reader, names, false) {
+                *register = self.reports.number(entry, 0, u64::MAX);
+            }
+        }
+        let register = reader.property("register").map(|entry| self.reports.number(entry, 0, u64::MAX));
+        let [r0, r1, r2, r3, r4] = registers;
+        let diagnose =
+            GuestDiagnose { function: function?, registers: [r0?, r1?, r2?, r3?, r4?], register: wanted(register)? };
+        Some(Verb::GuestDiagnose { guest: guest?, diagnose })
+    }
+
+    /// `guest set-prefix GUEST ADDRESS`
+    pub(super) fn set_prefix(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+        let guest = self.guest_argument(reader);
+        let entry = reader.argument("an address", &mut self.reports);
+        let prefix = entry.and_then(|entry| self.reports.number(entry, 0, u64::MAX));
+        Some(Verb::GuestSetPrefix { guest: guest?, prefix: prefix? })
+    }
+
+    /// `check cpu GUEST[:N] [state=] [reset-pending=] [prefix=] [psw-mask=] [psw-address=] [r0= ... r15=]`
+    pub(super) fn check_cpu(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+        const GENERAL: [&str; 16] =
+            ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+        let states = [
+            ("none", CpuState::None),
+            ("operating", CpuState::Operating),
+            ("stopped", CpuState::Stopped),
+            ("check-stop", CpuState::CheckStop),
+        ];
+        let entry = reader.argument("a vCPU", &mut self.reports);
+        let vcpu = entry.and_then(|entry| self.vcpu_of(entry));
+        let state = reader.property("state").map(|entry| self.reports.choice(entry, "a state of a CPU", &states));
+        let pending = reader.property("reset-pending").map(|entry| self.reports.truth(entry));
+        let mut number = |name| reader.property(name).map(|entry| self.reports.number(entry, 0, u64::MAX));
+        let (prefix, mask, address) = (number("prefix"), number("psw-mask"), number("psw-address"));
+        let given = GENERAL.map(number);
+        let mut general = [None; 16];
+        for (slot, given) in general.iter_mut().zip(given) {
+            *slot = wanted(given)?;
+        }
+        let check = CpuCheck {
+            state: wanted(state)?,
+            reset_pending: wanted(pending)?,
+            prefix: wanted(prefix)?,
+            psw: [wanted(mask)?, wanted(address)?],
+            general,
+        };
+        if check == CpuCheck::default() {
+            return self.reports.error(
+                reader.span(),
+                "`check cpu` checks nothing".to_owned(),
+                "incomplete",
+                "give at least one of: state= reset-pending= prefix= psw-mask= psw-address= r0= to r15=",
+            );
+        }
+        let (guest, vcpu) = vcpu?;
+        Some(Verb::CheckCpu { guest, vcpu, check: Box::new(check) })
     }
 
     /// `check leaks GUEST [configurations=N] [cpus=N] [frames=N]`

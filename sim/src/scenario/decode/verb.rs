@@ -39,6 +39,7 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "create-cpu",
             "cpu-reset",
             "cpu-state",
+            "reset",
             "load-image",
             "write-header",
             "flip-header",
@@ -47,8 +48,8 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "uvc",
         ],
         "device" => &["read", "write"],
-        "guest" => &["read", "write", "share", "unshare", "verify", "uvc"],
-        _ => &["page", "equal", "differ", "zero", "leaks", "invariants"],
+        "guest" => &["read", "write", "share", "unshare", "verify", "diagnose", "set-prefix", "uvc"],
+        _ => &["page", "equal", "differ", "zero", "cpu", "leaks", "invariants"],
     }
 }
 
@@ -182,8 +183,11 @@ impl Decoder<'_, '_> {
             let call = self.uvc(reader, 512);
             return Some(Verb::GuestUvc { guest: guest?, call: call? });
         }
-        if verb == "verify" {
-            return self.verify(reader);
+        match verb {
+            "verify" => return self.verify(reader),
+            "diagnose" => return self.diagnose(reader),
+            "set-prefix" => return self.set_prefix(reader),
+            _ => {}
         }
         let pages = self.pages_argument(reader, beyond(expectation));
         Some(match verb {
@@ -222,6 +226,7 @@ impl Decoder<'_, '_> {
                 let buffer = self.buffer_argument(reader);
                 Some(Verb::CheckZero { buffer: buffer? })
             }
+            "cpu" => self.check_cpu(reader),
             "leaks" => self.check_leaks(reader),
             "invariants" => Some(Verb::CheckInvariants),
             _ => {
