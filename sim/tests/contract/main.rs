@@ -4,9 +4,11 @@ mod calls;
 mod faults;
 mod frames;
 mod json;
+mod kvm;
 mod life;
 mod pages;
 mod random;
+mod resets;
 mod running;
 mod workloads;
 

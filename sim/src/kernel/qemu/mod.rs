@@ -84,10 +84,10 @@ impl Kernel<'_> {
         let [address, _, subcode, ..] = registers;
         let answer = match (function, subcode) {
             (Diagnose::IPL, 8 | 9) if !address.is_multiple_of(PAGE_SIZE) => {
-                return Ok(ended(Observed::plain(Outcome::Specification, "D79")));
+                return Ok(ended(Observed::plain(Outcome::Specification, "")));
             }
             (Diagnose::IPL, 8 | 9) if address >= self.guests[guest].plan.memory => {
-                return Ok(ended(Observed::plain(Outcome::Addressing, "D79")));
+                return Ok(ended(Observed::plain(Outcome::Addressing, "")));
             }
             (Diagnose::IPL, 8) => self.set_ipl_block(guest, address)?,
             (Diagnose::IPL, 9) => self.store_ipl_block(guest, address)?,
