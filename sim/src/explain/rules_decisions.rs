@@ -180,7 +180,7 @@ pub(super) static ALL: &[Rule] = &[
     d(47, "Cipher `gcm` is the default; dump commands, once built, need `xts`."),
     d(48, "The dump entry of a resident page names the tweak that its next export will use."),
     // Boot.
-    d(49, "Images without keys: header magic \"UVSIMPLN\", not decrypted, but all digests are compared."),
+    d(49, "Images without keys served until the real header was read; they are refused like any unknown magic now."),
     d(50, "Tweaks may repeat or fall, the digests decide; with `strict-tweaks` UNPACK_IMG refuses them (0x0106)."),
     d(
         51,

@@ -9,14 +9,12 @@ const ASK: &str =
 pub(super) static SET_SEC_CONF_PARAMS: Facts = Facts {
     command: Command::SetSecConfParams,
     aliases: &["set-params"],
-    meaning: "Gives the image header: who may open it (key slots), what the guest may do (control flags), and the \
-        digests \
-        that VERIFY_IMG compares. Accepted once; after a refusal nothing is kept and another attempt is allowed. \
-        This release reads the plain internal image form only (D49): it gives 0x0101, 0x0103, 0x0104, and 0x010a \
-        with reasons 0 and 0x31; the other codes belong to the header of encrypted images.",
+    meaning: "Gives the image header: who may open it (key slots), what the guest may do (control flags), the key \
+        of the components, and the digests that VERIFY_IMG compares. Accepted once; after a refusal nothing is kept \
+        and another attempt is allowed. `uvsim image info` shows a header, `uvsim image verify` tries one.",
     checks: PARAMS_CHECKS,
     answer: ASK,
-    rules: "Q13 Q20 D13 D49 D52 D53",
+    rules: "Q13 Q20 D13 D52 D53",
     source: "s390-tools and kvm-unit-tests s390x/uv-host; the order is inferred",
 };
 
@@ -24,18 +22,13 @@ const PARAMS_CHECKS: &[Check] = &[
     Check::ours(0x0101, "the configuration has its parameters already", "Q13 D13"),
     Check::public(0x0103, "the header, or only its tail, is not accessible", "D52", "kvm-unit-tests s390x/uv-host")
         .then("Map the header in the home space of the caller, in storage that is not secure."),
-    Check::public(
-        0x010a,
-        "the length given fits no header: the plain form has 0xe8 bytes, others 0x1a0 to 0x2000",
-        "D52 D49",
-        STAGE3A,
-    )
-    .reason(0x31),
-    Check::ours(0x010a, "the magic is wrong", "D52 D49").reason(0),
-    Check::public(0x0104, "the header version is not supported", "D52 D49", STAGE3A).reason(0x1),
+    Check::public(0x010a, "the length given fits no header, which has 0x1a0 to 0x2000 bytes", "D52", STAGE3A)
+        .reason(0x31),
+    Check::ours(0x010a, "the magic is wrong", "D52").reason(0),
+    Check::public(0x0104, "the header version is not supported", "D52", STAGE3A).reason(0x1),
     Check::public(0x010a, "the header has no key slot", "D52", STAGE3A).reason(0x40),
     Check::public(0x010a, "the size of the encrypted area is not 0x80", "D52", STAGE3A).reason(0x39),
-    Check::public(0x010a, "the length given differs from the header's own size", "D52 D49", STAGE3A).reason(0x31),
+    Check::public(0x010a, "the length given differs from the header's own size", "D52", STAGE3A).reason(0x31),
     Check::public(0x0106, "a plaintext control flag is not supported (z15 gives rrc 0)", "Q20 D15 D53", STAGE3A)
         .reason(0x30),
     Check::public(
@@ -59,7 +52,7 @@ pub(super) static UNPACK_IMG: Facts = Facts {
     command: Command::UnpackImg,
     aliases: &["unpack"],
     meaning: "Loads one page of the image: the frame with its bytes becomes secure, and is decrypted in place \
-        unless the image is plain (D49); \
+        unless the header says that components are plain (flag 35); \
         contents, address and tweak go into three running digests.",
     checks: &[
         Check::ours(0x0101, "no parameters yet, or the image is verified already", "Q13 D51"),
@@ -81,7 +74,7 @@ pub(super) static UNPACK_IMG: Facts = Facts {
         Check::ours(0x0106, "the tweak does not rise (only on a machine with `strict-tweaks`)", "D50 I-35"),
     ],
     answer: ASK,
-    rules: "T73 T74 T75 I-35 Q13 D6 D30 D49 D50 D51",
+    rules: "T73 T74 T75 I-35 Q13 D6 D30 D50 D51",
     source: "Linux arch/s390/kvm/pv.c; the scheme is that of US11354418",
 };
 
@@ -109,6 +102,6 @@ pub(super) static VERIFY_IMG: Facts = Facts {
         Check::public(0x0102, "the digest of the tweaks differs (TLD)", "D54 I-34", STAGE3A).reason(0x1c).then(DIGESTS),
     ],
     answer: ASK,
-    rules: "I-34 Q13 D49 D54",
+    rules: "I-34 Q13 D54",
     source: "the s390-tools boot loader (stage3a); the idea is that of US11354418",
 };

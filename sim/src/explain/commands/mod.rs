@@ -251,10 +251,6 @@ fn built(command: Command) -> bool {
     !matches!(
         command,
         C::VerifyLargeFrame
-            | C::CpuReset
-            | C::CpuResetInitial
-            | C::CpuResetClear
-            | C::PrepareReset
             | C::DumpInit
             | C::DumpConfStorState
             | C::DumpCpu
