@@ -290,7 +290,7 @@ fn asynchronous_teardown() {
              guest write big:600001 text=\"b\"
              host pv async-cleanup-prepare big
              host start big
-             host pv async-cleanup-perform big pages=4 expect=partial
+             host pv async-cleanup-perform big pages=5 expect=partial
              guest read big:524291 text=\"high\"
              check page big:600000 frame=non-secure
              check page big:600001 frame=secure

@@ -89,6 +89,7 @@ fn prefixes() {
             "host faults stop
              guest set-prefix alpha 0x8000 expect=intercept code=108
              guest read alpha:3 len=1 expect=intercept code=112
+             host read alpha:8..9 hex=\"00\"
              host import alpha:8..9
              guest read alpha:3 text=\"attack\"",
         ),
