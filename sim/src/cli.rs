@@ -1,5 +1,8 @@
 //! The command line.
 
+mod domain;
+mod host_info;
+
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -27,6 +30,9 @@ struct Arguments {
 const EXAMPLES: &str = "Examples:
   uvsim run scenarios/good_paging_a_real_file.kdl
   uvsim run scenarios --format json
+  uvsim check-domain guest.xml
+  uvsim run --domain guest.xml
+  uvsim host-info --generation z17
   uvsim explain 0x10a
   uvsim explain import";
 
@@ -35,8 +41,15 @@ enum Command {
     /// Run scenarios and compare what happens with what they expect
     Run {
         /// Scenario files, or folders of `*.kdl` files
-        #[arg(required = true, value_name = "FILE|DIR")]
+        #[arg(required_unless_present = "domain", value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
+        /// Set up the first guest of each scenario as this libvirt domain definition says; without scenarios, boot a
+        /// guest that it defines
+        #[arg(long, value_name = "FILE.xml")]
+        domain: Option<PathBuf>,
+        /// Print the scenario that boots the guest of --domain, and do not run it
+        #[arg(long, requires = "domain", conflicts_with = "paths")]
+        print_scenario: bool,
         /// How to report
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
@@ -62,6 +75,20 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
+    /// Tell what in a libvirt domain definition would not work under protected virtualization, and what to write
+    ///
+    /// Exit status: 0 nothing that would keep the guest or a device from working, 1 something would, 2 a file is
+    /// no domain definition.
+    CheckDomain {
+        /// Domain definitions, such as `virsh dumpxml DOMAIN` prints
+        #[arg(required = true, value_name = "FILE.xml")]
+        paths: Vec<PathBuf>,
+        /// How to report
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Show what Linux has under /sys/firmware/uv on a simulated host
+    HostInfo(host_info::Options),
     /// Tell what a code, a command, an exception or a rule means, and what a host does about it
     Explain {
         /// Such as `0x10a`, `import 0x106`, `conv-to-sec-stor`, `3e`, `intercept 108`, `T26`, `D40`; none for
@@ -103,12 +130,20 @@ pub(crate) fn run() -> ExitCode {
             report.verdict(&verdict);
             verdict.status
         }),
-        Command::Run { paths, format, seed, time_limit, quiet, verify: false } => {
+        Command::Run { domain: Some(domain), print_scenario: true, format, quiet, .. } => {
+            with_report(format, quiet, |report| domain::print_scenario(&domain, report))
+        }
+        Command::Run { paths, domain, format, seed, time_limit, quiet, .. } => {
             let deadline = time_limit.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
             let options = Options { seed, deadline };
-            with_report(format, quiet, |report| run::run(&paths, options, report).status)
+            with_report(format, quiet, |report| match domain {
+                Some(domain) => run::run_domain(&domain, &paths, options, report).status,
+                None => run::run(&paths, options, report).status,
+            })
         }
         Command::Check { paths, format } => with_report(format, false, |report| run::check(&paths, report).status),
+        Command::CheckDomain { paths, format } => domain::check(&paths, format),
+        Command::HostInfo(options) => host_info::show(&options),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
         Command::Completions { shell } => {
@@ -136,9 +171,14 @@ fn with_report(format: Format, quiet: bool, act: impl FnOnce(&mut dyn Report) ->
 fn human<W: Write>(out: W, quiet: bool) -> Human<W> {
     let stderr = std::io::stderr();
     // Only the drawings of errors choose their colours here; streams strip the others.
-    let colour = AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    let colour = colour_of(&stderr);
     let bars = stderr.is_terminal();
     Human::new(out, colour, width()).quiet(quiet).progress_bars(bars).errors_to(anstream::stderr())
+}
+
+/// Whether drawings for this stream, which streams cannot strip by themselves, may have colours.
+fn colour_of(stream: &impl anstream::stream::RawStream) -> bool {
+    AutoStream::choice(stream) != anstream::ColorChoice::Never
 }
 
 fn explain(query: &str) -> Status {

@@ -3,12 +3,16 @@
 //! - [`scenario`]: the scenario language, from text to a resolved document.
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
+//! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
+//! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
 #![forbid(unsafe_code)]
 
+pub mod domain;
 pub mod explain;
+pub mod host_info;
 pub mod image;
 pub mod kernel;
 pub mod run;

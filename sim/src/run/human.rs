@@ -2,9 +2,10 @@
 
 use super::words::{described, observed};
 use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
+use crate::domain::{self, Domain, Severity};
 use crate::explain::wrap;
 use crate::kernel::Transition;
-use crate::scenario::{Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload};
+use crate::scenario::{Guest, Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload, shown};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
@@ -33,6 +34,7 @@ pub struct Human<W: Write> {
 const LONG: u64 = 1 << 20;
 const GOOD: Style = Style::new().green();
 const BAD: Style = Style::new().red().bold();
+const WARNING: Style = Style::new().yellow();
 const DIM: Style = Style::new().dimmed();
 const TITLE: Style = Style::new().bold();
 
@@ -125,6 +127,25 @@ impl<W: Write> Report for Human<W> {
             lines.iter().for_each(|line| self.line(&format!("  {}", line.style(DIM))));
         }
         self.line(&format!("  {}", machine(config).style(DIM)));
+    }
+
+    fn domain(&mut self, _scenario: &Scenario, guest: &Guest, domain: &Domain) {
+        if self.quiet {
+            return;
+        }
+        let vcpus = counted(guest.vcpus.into(), "vCPU");
+        let title = domain.title().map(|name| format!(" ({})", shown(name))).unwrap_or_default();
+        let path = domain.path.display();
+        self.line(&format!("  guest {}: {}, {vcpus}, as {path}{title} says", guest.name, size(guest.memory)));
+        for device in domain.disks().chain(domain.interfaces()) {
+            self.line(&format!("    {}", device.summary().style(DIM)));
+        }
+        let errors = domain::check(domain).into_iter().filter(|finding| finding.severity == Severity::Error);
+        let wrong = errors.count() as u64;
+        if wrong > 0 {
+            let told = format!("{} in it: `uvsim check-domain` tells", counted(wrong, "error"));
+            self.line(&format!("    {}: some devices would not work, {told}", "warning".style(WARNING)));
+        }
     }
 
     fn step(&mut self, _scenario: &Scenario, step: &Step) {

@@ -1,8 +1,9 @@
 //! A run as one JSON object a line. Keys may be added to these, never taken away.
 
 use super::{Failure, Report, StatementEnd, Verdict, WorkloadEnd};
+use crate::domain::{self, Domain};
 use crate::kernel::Observed;
-use crate::scenario::{Expectation, Outcome, Place, Scenario, ScenarioErrors, Step};
+use crate::scenario::{Expectation, Guest, Outcome, Place, Scenario, ScenarioErrors, Step};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -41,6 +42,17 @@ impl<W: Write> Json<W> {
 impl<W: Write> Report for Json<W> {
     fn scenario(&mut self, scenario: &Scenario, config: &MachineConfig) {
         self.at("scenario", scenario, scenario.place, json!({ "name": scenario.name, "seed": config.seed }));
+    }
+
+    fn domain(&mut self, scenario: &Scenario, guest: &Guest, domain: &Domain) {
+        let mut rest = Map::new();
+        rest.insert("guest".into(), guest.name.as_str().into());
+        rest.insert("definition".into(), domain.path.to_string_lossy().into());
+        rest.extend(domain::json::summary(domain));
+        // What the scenario says of the size goes before the definition.
+        rest.insert("memory".into(), guest.memory.into());
+        rest.insert("vcpus".into(), guest.vcpus.into());
+        self.at("domain", scenario, guest.place, Value::Object(rest));
     }
 
     fn step(&mut self, scenario: &Scenario, step: &Step) {

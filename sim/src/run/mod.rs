@@ -15,14 +15,17 @@ mod workload;
 pub mod human;
 pub mod json;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
 pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
+pub(crate) use setup::boot;
 pub use workload::Counters;
 
+use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};
 use runner::{End, Runner, outcome};
 use uvsim_model::Machine;
@@ -107,6 +110,35 @@ pub fn run(paths: &[PathBuf], options: Options, report: &mut dyn Report) -> Verd
     run_each(scenarios, options, report)
 }
 
+/// The same with a domain definition: the first guest of every scenario is set up by it. Without paths a scenario
+/// is made for it ([`domain::scenario`]).
+pub fn run_domain(definition: &Path, paths: &[PathBuf], options: Options, report: &mut dyn Report) -> Verdict {
+    let domain = match usable_domain(definition) {
+        Ok(domain) => Arc::new(domain),
+        Err(errors) => return run_each(std::iter::once(Err(errors)), options, report),
+    };
+    if !paths.is_empty() {
+        let files = collect(paths).into_iter();
+        return run_each(files.map(|file| Scenario::read_with_domain(&file?, &domain)), options, report);
+    }
+    let text = domain::scenario(&domain, definition);
+    let name = PathBuf::from(format!("{} (its scenario)", definition.display()));
+    // The definition has been read already, by a path that need not be UTF-8.
+    let mut files = |_: &Path, _: u64| Ok(domain.text.as_bytes().to_vec());
+    run_each(std::iter::once(Scenario::parse_with(&name, &text, &mut files)), options, report)
+}
+
+/// A domain definition that a guest can be set up by.
+///
+/// # Errors
+/// It cannot be read, or breaks a rule about the guest as a whole.
+pub fn usable_domain(path: &Path) -> Result<Domain, ScenarioErrors> {
+    let domain = Domain::read(path).map_err(|error| ScenarioErrors::from(*error))?;
+    let mut findings = domain::check(&domain);
+    findings.retain(Finding::rules_out_the_guest);
+    if findings.is_empty() { Ok(domain) } else { Err(ScenarioErrors::of_findings(&domain, &findings)) }
+}
+
 fn run_each(
     scenarios: impl Iterator<Item = Result<Scenario, ScenarioErrors>>,
     options: Options,
@@ -142,6 +174,11 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
     let mut config = scenario.machine.clone();
     config.seed = options.seed.unwrap_or(config.seed);
     report.scenario(scenario, &config);
+    for guest in &scenario.guests {
+        if let Some(domain) = &guest.domain {
+            report.domain(scenario, guest, domain);
+        }
+    }
     let mut counts = Counts::default();
     let booted = Machine::new(config);
     let booted = booted.as_ref().map_err(|error| setup::SetupError {
@@ -149,7 +186,7 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
         message: error.to_string(),
         help: None,
     });
-    let status = match booted.and_then(|machine| setup::boot(machine, scenario)) {
+    let status = match booted.and_then(|machine| boot(machine, scenario)) {
         Ok(kernel) => {
             let mut runner = Runner::new(scenario, kernel, options, report);
             let status = runner.run_all();

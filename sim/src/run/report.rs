@@ -1,14 +1,17 @@
 //! What a run tells, and to whom.
 
 use super::{Counters, Counts, Status};
+use crate::domain::Domain;
 use crate::kernel::{Observed, Transition};
-use crate::scenario::{Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
+use crate::scenario::{Guest, Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
 use uvsim_model::config::MachineConfig;
 
 /// Receives a run as it happens.
 pub trait Report {
     /// A file begins.
     fn scenario(&mut self, scenario: &Scenario, config: &MachineConfig);
+    /// A guest is set up by a domain definition; follows [`Report::scenario`].
+    fn domain(&mut self, _scenario: &Scenario, _guest: &Guest, _domain: &Domain) {}
     /// A step begins.
     fn step(&mut self, scenario: &Scenario, step: &Step);
     /// A pass of a loop begins; the first is 0.

@@ -7,14 +7,14 @@ use uvsim_model::Machine;
 use uvsim_model::seed::{Purpose, Seed};
 
 /// The scenario cannot be set up.
-pub(super) struct SetupError {
+pub(crate) struct SetupError {
     pub(super) place: Place,
-    pub(super) message: String,
+    pub(crate) message: String,
     pub(super) help: Option<String>,
 }
 
 /// Brings the host up and the guests to where the scenario wants them.
-pub(super) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kernel<'m>, SetupError> {
+pub(crate) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kernel<'m>, SetupError> {
     let plans = (0..scenario.guests.len()).map(|guest| plan(machine, scenario, guest)).collect();
     let mut kernel =
         Kernel::boot(machine, plans).map_err(|stop| failed(scenario.place, "the host cannot be brought up", stop))?;

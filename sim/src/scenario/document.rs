@@ -7,6 +7,7 @@ use uvsim_model::config::MachineConfig;
 
 use super::place::Place;
 use super::statement::Statement;
+use crate::domain::Domain;
 
 /// The number of a guest in [`Scenario::guests`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -84,6 +85,8 @@ pub struct Guest {
     pub state: GuestState,
     /// What its image holds, in file order; inside the guest, not overlapping, never empty.
     pub loads: Vec<Load>,
+    /// The domain definition that it is set up by.
+    pub domain: Option<Arc<Domain>>,
 }
 
 /// The most vCPUs that a guest may have: CPU numbers end at 256.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
-use super::place::Place;
+use super::place::{Lines, Place};
+use crate::domain::{Domain, DomainError, Finding};
 
 /// At most this many errors of one file are reported.
 pub const MAX_ERRORS: usize = 20;
@@ -81,6 +82,22 @@ impl ScenarioErrors {
         Self::single(path, ScenarioError::without_place(message.to_owned(), help.map(str::to_owned)))
     }
 
+    /// What is wrong with a domain definition that a guest is to be set up by.
+    pub(crate) fn of_findings(domain: &Domain, findings: &[Finding]) -> Self {
+        let lines = Lines::new(&domain.text);
+        let error = |finding: &Finding| ScenarioError {
+            message: finding.message.clone(),
+            label: finding.label.to_owned(),
+            help: Some("`uvsim check-domain` tells what to write".to_owned()),
+            place: Some(finding.place),
+            other: None,
+            quotable: lines.quotable(finding.place),
+        };
+        let unreported = findings.len().saturating_sub(MAX_ERRORS);
+        let errors = findings.iter().take(MAX_ERRORS).map(error).collect();
+        Self::new(&domain.path, Arc::clone(&domain.text), errors, unreported)
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -102,6 +119,15 @@ impl ScenarioErrors {
     #[must_use]
     pub fn unreported(&self) -> usize {
         self.unreported
+    }
+}
+
+impl From<DomainError> for ScenarioErrors {
+    fn from(error: DomainError) -> Self {
+        let text = Arc::clone(error.text());
+        let quotable = error.is_drawable();
+        let DomainError { path, message, label, help, place, .. } = error;
+        Self::new(&path, text, vec![ScenarioError { message, label, help, place, other: None, quotable }], 0)
     }
 }
 

@@ -54,7 +54,7 @@ impl<F: FnMut(&Path, u64) -> Result<Vec<u8>, FileError>> DataFiles for F {
 }
 
 /// The content of a regular file of at most `limit` bytes.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path).map_err(|error| refused(&error))?;
     if metadata.is_dir() {
         return Err(FileError::Directory);

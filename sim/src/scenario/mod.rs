@@ -23,20 +23,25 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::domain::Domain;
+
 pub use document::{
     BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
 };
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
+pub(crate) use files::read as read_file;
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
 pub use life::{
     CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,
 };
 pub use outcome::{Expectation, Outcome};
+pub(crate) use place::Lines;
 pub use place::Place;
 pub use statement::{
     FaultPolicy, FieldValue, FrameSecurity, Injection, PageCheck, Pages, Read, RecordState, Source, Statement, UvcCall,
     Verb, Write,
 };
+pub(crate) use syntax::shown;
 
 impl Scenario {
     /// Reads a scenario and its data files; their paths are relative to the folder of `path`.
@@ -47,16 +52,29 @@ impl Scenario {
         Self::read_as(path, path)
     }
 
+    /// Reads a scenario whose first guest is set up by a domain definition, whatever the file says of its size.
+    ///
+    /// # Errors
+    /// As [`Scenario::read`], and if the file has no guest.
+    pub fn read_with_domain(path: &Path, domain: &Arc<Domain>) -> Result<Self, ScenarioErrors> {
+        Self::read_file(path, path, Some(domain))
+    }
+
     /// The same, with another name for the file in reports.
     ///
     /// # Errors
     /// The file cannot be read, is not UTF-8 or KDL 2, or breaks a rule of the language.
     pub fn read_as(path: &Path, name: &Path) -> Result<Self, ScenarioErrors> {
+        Self::read_file(path, name, None)
+    }
+
+    fn read_file(path: &Path, name: &Path, domain: Option<&Arc<Domain>>) -> Result<Self, ScenarioErrors> {
         let bytes = files::read(path, MAX_SCENARIO_LENGTH)
             .map_err(|error| ScenarioErrors::unusable(name, &format!("the file cannot be read: {error}"), None))?;
         let text = String::from_utf8(bytes).map_err(|error| ScenarioErrors::single(name, files::not_utf8(&error)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse_with(name, &text, &mut |file: &Path, limit: u64| files::read(&folder.join(file), limit))
+        let mut files = |file: &Path, limit: u64| files::read(&folder.join(file), limit);
+        Self::decode(name, &text, &mut files, domain)
     }
 
     /// Takes a scenario from a text. Nothing is read: a data file in it is an error.
@@ -73,8 +91,17 @@ impl Scenario {
     /// # Errors
     /// The text is not KDL 2 or breaks a rule of the language, or `files` fails.
     pub fn parse_with(path: &Path, text: &str, files: &mut dyn DataFiles) -> Result<Self, ScenarioErrors> {
+        Self::decode(path, text, files, None)
+    }
+
+    fn decode(
+        path: &Path,
+        text: &str,
+        files: &mut dyn DataFiles,
+        domain: Option<&Arc<Domain>>,
+    ) -> Result<Self, ScenarioErrors> {
         let source: Arc<str> = Arc::from(text);
-        decode::scenario(path, &source, files)
+        decode::scenario(path, &source, files, domain)
             .map_err(|(errors, unreported)| ScenarioErrors::new(path, Arc::clone(&source), errors, unreported))
     }
 }

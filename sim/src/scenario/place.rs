@@ -21,7 +21,7 @@ const QUOTABLE: usize = 1000;
 
 /// Finds lines and columns in logarithmic time, however long a line is.
 #[derive(Debug)]
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
     /// Characters that begin before byte `STRIDE * n`.
@@ -29,7 +29,7 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let mut starts = vec![0];
         let mut characters = Vec::with_capacity(text.len() / STRIDE + 1);
         let mut count = 0;
@@ -47,7 +47,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The place of a span, cut to its first line.
-    pub(super) fn place(&self, span: SourceSpan) -> Place {
+    pub(crate) fn place(&self, span: SourceSpan) -> Place {
         let offset = span.offset().min(self.text.len());
         let line = self.line(offset);
         let end = offset.saturating_add(span.len()).min(self.end(line));
@@ -56,7 +56,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Whether a report may quote the text around this place: a line of megabytes helps nobody.
-    pub(super) fn quotable(&self, place: Place) -> bool {
+    pub(crate) fn quotable(&self, place: Place) -> bool {
         let line = place.line - 1;
         let last = (line + 1).min(self.starts.len() - 1);
         (line.saturating_sub(1)..=last).all(|line| self.end(line) - self.starts[line] <= QUOTABLE)

@@ -12,7 +12,8 @@ mod lexis;
 mod scan;
 mod strings;
 
-pub(super) use lexis::{number, shown};
+pub(super) use lexis::number;
+pub(crate) use lexis::shown;
 pub(super) use scan::scan;
 
 /// A mistake against KDL 2.

@@ -1,6 +1,7 @@
-//! `guest NAME memory=SIZE ... { load ... }`
+//! `guest NAME memory=SIZE ... { load ... }`, `guest NAME domain=FILE ... { load ... }`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 use uvsim_model::address::MEBIBYTE;
@@ -11,13 +12,31 @@ use super::super::files::MAX_DATA_LENGTH;
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
+use crate::domain::{self, Domain, MAX_DOMAIN_LENGTH};
 
 impl Decoder<'_, '_> {
     pub(super) fn guest(&mut self, node: &KdlNode) {
         let mut reader = NodeReader::new(node, &mut self.reports);
         let name = reader.argument("a name", &mut self.reports).and_then(|entry| self.guest_name(entry));
-        let memory = reader.required("memory", &mut self.reports).and_then(|entry| self.memory(entry));
+        let definition = reader.property("domain");
+        let written = definition.and_then(|entry| self.domain(entry));
+        // What the command line says goes before what the file says.
+        let given = self.domain.clone().filter(|_| self.guests.is_empty());
+        let memory = match reader.property("memory") {
+            Some(entry) => self.memory(entry),
+            None if definition.is_some() || given.is_some() => None,
+            None => reader.required("memory", &mut self.reports).and_then(|entry| self.memory(entry)),
+        };
         let vcpus = reader.property("vcpus").and_then(|entry| self.reports.number16(entry, 1, MAX_VCPUS));
+        let (memory, vcpus) = match (&given, &written) {
+            (Some(given), _) => (given.memory_bytes(), vcpus_of(given)),
+            (None, Some(written)) => (memory.or(written.memory_bytes()), vcpus.or(vcpus_of(written))),
+            (None, None) => (memory, vcpus),
+        };
+        if let Some(memory) = memory.filter(|&memory| memory > MAX_STORAGE) {
+            let message = format!("a guest of {memory} bytes is more than this simulator runs");
+            self.reports.report(reader.span(), message, "too large", "at most 16 TiB");
+        }
         let states = [("running", GuestState::Running), ("created", GuestState::Created), ("none", GuestState::None)];
         let state =
             reader.property("state").and_then(|entry| self.reports.choice(entry, "a state of a guest", &states));
@@ -43,7 +62,36 @@ impl Decoder<'_, '_> {
             vcpus: vcpus.unwrap_or(1),
             state: state.unwrap_or_default(),
             loads,
+            domain: given.or(written),
         });
+    }
+
+    /// A domain definition that a guest can be set up by.
+    fn domain(&mut self, entry: &KdlEntry) -> Option<Arc<Domain>> {
+        let path = self.reports.text(entry, "a path")?;
+        let help = "paths are relative to the folder of the scenario";
+        let bytes = match self.files.read(Path::new(path), MAX_DOMAIN_LENGTH) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("the domain `{}` cannot be read: {error}", shown(path));
+                return self.reports.error(entry.span(), message, "not usable", help);
+            }
+        };
+        let domain = match Domain::from_bytes(Path::new(path), bytes) {
+            Ok(domain) => domain,
+            Err(error) => {
+                let message = format!("the domain `{}` cannot be used: {}", shown(path), error.on_one_line());
+                return self.reports.error(entry.span(), message, "not usable", error.help.unwrap_or_default());
+            }
+        };
+        let findings = domain::check(&domain);
+        if let Some(finding) = findings.iter().find(|finding| finding.rules_out_the_guest()) {
+            let (message, place) = (&finding.message, finding.place);
+            let message = format!("`{}` defines no protected guest: {message} (line {})", shown(path), place.line);
+            let help = "`uvsim check-domain` tells what to write";
+            return self.reports.error(entry.span(), message, "not usable", help);
+        }
+        Some(Arc::new(domain))
     }
 
     fn guest_name(&mut self, entry: &KdlEntry) -> Option<String> {
@@ -181,4 +229,8 @@ impl Decoder<'_, '_> {
             }
         }
     }
+}
+
+fn vcpus_of(domain: &Domain) -> Option<u16> {
+    domain.vcpu_count().and_then(|count| u16::try_from(count).ok())
 }

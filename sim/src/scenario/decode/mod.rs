@@ -25,6 +25,7 @@ use super::files::DataFiles;
 use super::place::Place;
 use super::reader::{NodeReader, Reports};
 use super::syntax::{self, shown};
+use crate::domain::Domain;
 
 /// The version of the language.
 const VERSION: u64 = 1;
@@ -34,6 +35,7 @@ pub(super) fn scenario(
     path: &Path,
     text: &Arc<str>,
     files: &mut dyn DataFiles,
+    domain: Option<&Arc<Domain>>,
 ) -> Result<Scenario, (Vec<ScenarioError>, usize)> {
     let mut reports = Reports::new(text);
     let document = match syntax::document(text, MAX_ERRORS) {
@@ -48,6 +50,7 @@ pub(super) fn scenario(
     let mut decoder = Decoder {
         reports,
         files,
+        domain: domain.cloned(),
         machine: MachineConfig::default(),
         guests: Vec::new(),
         guest_names: BTreeMap::new(),
@@ -79,6 +82,8 @@ pub(super) fn scenario(
 struct Decoder<'a, 'f> {
     reports: Reports<'a>,
     files: &'f mut dyn DataFiles,
+    /// What the first guest is set up by.
+    domain: Option<Arc<Domain>>,
     machine: MachineConfig,
     guests: Vec<Guest>,
     guest_names: BTreeMap<String, GuestId>,
@@ -136,6 +141,10 @@ impl Decoder<'_, '_> {
             }
         }
         self.crossings();
+        if self.domain.is_some() && self.guests.is_empty() && self.reports.errors.is_empty() {
+            let message = "the file has no guest that the domain could set up".to_owned();
+            self.reports.report((0, 0).into(), message, "no guest", "run the domain without a scenario");
+        }
         if self.reports.errors.is_empty() && !self.checked {
             let span = document.nodes().first().map_or((0, 0).into(), |node| node.name().span());
             self.reports.report(

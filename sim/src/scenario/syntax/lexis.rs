@@ -84,7 +84,7 @@ pub(in crate::scenario) fn number(word: &str) -> Option<Option<u64>> {
 }
 
 /// Text of the file for a message: short, and without control characters.
-pub(in crate::scenario) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut result: String =
         text.chars().take(LONGEST).map(|c| if is_forbidden(c) || is_newline(c) { '\u{fffd}' } else { c }).collect();
