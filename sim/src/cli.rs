@@ -2,6 +2,7 @@
 
 mod domain;
 mod host_info;
+mod image;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -102,6 +103,9 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    /// Make SE images, show what is in one, or try whether a machine boots it
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -146,6 +150,7 @@ pub(crate) fn run() -> ExitCode {
         Command::HostInfo(options) => host_info::show(&options),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
+        Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

@@ -1,7 +1,24 @@
 //! SE images: what a protected guest starts from.
 //!
 //! A [`SeImage`] is what a host hands to the Ultravisor: the header, and the components as they are
-//! delivered. A [`Recipe`] makes one from plain components.
+//! delivered. A [`Recipe`] makes one from plain components. Around it there is the file: [`SeImageFile`] takes
+//! one apart, [`ImagePlan`] makes one, [`verify`] boots one on a machine, [`ImageInfo`] tells what is in it.
+
+mod build;
+mod file;
+mod info;
+mod ipib;
+pub mod layout;
+mod recipient;
+mod stages;
+pub mod verify;
+
+pub use build::{BuildError, BuiltImage, ImagePlan, LONGEST_FILE, Placed};
+pub use file::{FileError, Found, MOST_BYTES, SeImageFile};
+pub use info::{ImageInfo, Section};
+pub use ipib::{HostRefusal, Ipib, IpibFault, ListedComponent};
+pub use recipient::{Recipient, RecipientError};
+pub use stages::{KERNEL_ENTRY, KernelFault, StageTooShort, check_kernel};
 
 use uvsim_model::address::PAGE_SIZE;
 use uvsim_model::crypto::{

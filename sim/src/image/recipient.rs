@@ -1,0 +1,86 @@
+//! Whom an image is for: host keys, as the documents that carry them.
+
+use uvsim_model::crypto::{KeyError, PrivateKey, PublicKey};
+use x509_cert::Certificate;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode, Error as DerError};
+
+/// A host key, read from a host key document (an X.509 certificate) or from a private key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipient {
+    /// The host key.
+    pub key: PublicKey,
+    /// Its private half, if that was what the file held.
+    pub private: Option<PrivateKey>,
+    /// Certificates behind the first one, which are not looked at.
+    pub ignored: usize,
+}
+
+/// A file that holds no host key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecipientError {
+    /// Neither PEM nor DER.
+    #[error("neither a host key document (an X.509 certificate, PEM or DER) nor a P-521 private key (PKCS#8 PEM)")]
+    Unknown,
+    /// It begins like a certificate.
+    #[error("not an X.509 certificate: {0}")]
+    Certificate(DerError),
+    /// The key is of another kind.
+    #[error("its key is of kind {0}, host keys are elliptic-curve keys ({EC_KEY})")]
+    Algorithm(ObjectIdentifier),
+    /// The key is on another curve.
+    #[error("its key is on the curve {}, host keys are on P-521 ({P521})", .0.map_or("without a name".into(), |oid| oid.to_string()))]
+    Curve(Option<ObjectIdentifier>),
+    /// The key itself.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+}
+
+const EC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+/// A DER sequence with a length of two bytes, as every certificate is.
+const SEQUENCE: [u8; 2] = [0x30, 0x82];
+
+impl Recipient {
+    /// Reads a host key document in PEM or DER form, or a private key in PEM form. Who has signed a
+    /// certificate, and for how long, is not checked: that is for those who trust it.
+    ///
+    /// # Errors
+    /// [`RecipientError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, RecipientError> {
+        if let Some(start) = find(bytes, CERTIFICATE) {
+            let chain = Certificate::load_pem_chain(&bytes[start..]).map_err(RecipientError::Certificate)?;
+            let first = chain.first().ok_or(RecipientError::Unknown)?;
+            return Ok(Self { key: host_key(first)?, private: None, ignored: chain.len() - 1 });
+        }
+        if bytes.starts_with(&SEQUENCE) {
+            let certificate = Certificate::from_der(bytes).map_err(RecipientError::Certificate)?;
+            return Ok(Self { key: host_key(&certificate)?, private: None, ignored: 0 });
+        }
+        match core::str::from_utf8(bytes) {
+            Ok(text) if text.contains(PRIVATE_KEY) => {
+                let private = PrivateKey::from_pem(text)?;
+                Ok(Self { key: private.public().clone(), private: Some(private), ignored: 0 })
+            }
+            _ => Err(RecipientError::Unknown),
+        }
+    }
+}
+
+fn host_key(certificate: &Certificate) -> Result<PublicKey, RecipientError> {
+    let info = certificate.tbs_certificate().subject_public_key_info();
+    if info.algorithm.oid != EC_KEY {
+        return Err(RecipientError::Algorithm(info.algorithm.oid));
+    }
+    let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.decode_as().ok());
+    if curve != Some(P521) {
+        return Err(RecipientError::Curve(curve));
+    }
+    Ok(PublicKey::from_sec1(info.subject_public_key.raw_bytes())?)
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
