@@ -1,9 +1,8 @@
 //! Boot of a guest: its image is put into memory, unpacked and verified, its first CPU loaded.
 
 use super::life::STATE_LOAD;
-use super::qemu::IplBlock;
 use super::{Kernel, Observed, Stop};
-use crate::image::ImagePage;
+use crate::image::{ImagePage, Ipib, ListedComponent};
 use crate::scenario::{ImagePart, Outcome, Unpack};
 use uvsim_model::address::{AbsoluteAddress, PAGE_SIZE};
 use uvsim_model::uvc::Command;
@@ -133,7 +132,16 @@ impl Kernel<'_> {
     /// [`Outcome::Addressing`] if they do not fit into the guest; otherwise as for [`Self::load_image`].
     pub fn load_ipl_block(&mut self, cpu: u16, guest: usize, block: u64, header: u64) -> Result<Observed, Stop> {
         let bytes = self.header_bytes(guest)?;
-        let made = IplBlock::for_image(&self.guests[guest].plan.image, header);
+        let listed = self.guests[guest].plan.image.components.iter().map(|component| ListedComponent {
+            prefix: component.prefix,
+            address: component.address,
+            length: component.data.len() as u64,
+        });
+        let made = Ipib::new(header, bytes.len() as u64, listed.collect());
+        // There are more components than any block lists.
+        let Some(made) = made.map(|made| made.to_bytes()) else {
+            return Err(Observed::plain(Outcome::Invalid, "").into());
+        };
         for (address, bytes) in [(header, &bytes), (block, &made)] {
             let end = address.checked_add(bytes.len() as u64);
             if end.is_none_or(|end| end > self.guests[guest].plan.memory) {

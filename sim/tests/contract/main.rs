@@ -3,6 +3,7 @@
 mod calls;
 mod faults;
 mod frames;
+mod images;
 mod json;
 mod kvm;
 mod life;

@@ -1,13 +1,18 @@
 //! What a hypervisor does above KVM: diagnose 0x308 of a guest that is not protected yet, and resets.
 
-mod ipl;
-
-pub(super) use ipl::IplBlock;
-
 use super::{FaultAnswers, Kernel, Observed, Stop};
+use crate::image::Ipib;
+use crate::image::layout::LONGEST_IPIB;
 use crate::scenario::{CpuReset, MpState, Outcome, PvCommand};
 use uvsim_model::address::PAGE_SIZE;
 use uvsim_model::cpu::{Diagnose, GuestEvent, Interception, SieExit};
+
+/// An IPL parameter block that a guest has set: as it came, and what it says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct IplBlock {
+    bytes: Vec<u8>,
+    says: Ipib,
+}
 
 /// Return codes of diagnose 0x308.
 mod diag_rc {
@@ -29,7 +34,7 @@ pub struct Diagnosed {
 
 /// What the guest has asked its hypervisor for by diagnose 0x308.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::kernel) struct ResetRequest {
+pub(super) struct ResetRequest {
     vcpu: u16,
     subcode: u64,
 }
@@ -103,14 +108,15 @@ impl Kernel<'_> {
 
     /// Subcode 8.
     fn set_ipl_block(&mut self, guest: usize, address: u64) -> Result<u16, Stop> {
-        let memory = self.guests[guest].plan.memory;
-        let mut bytes = vec![0; ipl::LONGEST];
+        // An aligned page of the guest: it has all of it.
+        let mut bytes = vec![0; LONGEST_IPIB];
         self.read_user(0, guest, address, &mut bytes)?;
-        let length = IplBlock::stated_length([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let Some(block) = length.and_then(|length| IplBlock::parse(&bytes[..length], memory)) else {
+        let Ok(says) = Ipib::parse(&bytes) else { return Ok(diag_rc::INVALID) };
+        if says.check().is_err_and(|refusal| refusal.response() == diag_rc::INVALID) {
             return Ok(diag_rc::INVALID);
-        };
-        self.guests[guest].ipl = Some(block);
+        }
+        bytes.truncate(says.length as usize);
+        self.guests[guest].ipl = Some(IplBlock { bytes, says });
         Ok(diag_rc::OK)
     }
 
@@ -127,7 +133,10 @@ impl Kernel<'_> {
         let Some(block) = self.guests[guest].ipl.clone() else {
             return Ok(answered(diag_rc::NO_SECURE_CONFIGURATION));
         };
-        let (command, refused) = match self.protect(guest, vcpu, &block) {
+        if let Err(refusal) = block.says.check() {
+            return Ok(answered(refusal.response()));
+        }
+        let (command, refused) = match self.protect(guest, vcpu, &block.says) {
             Ok(last) => return Ok(Diagnosed { observed: Observed { rule: "I-34", ..last }, register: None }),
             Err((command, Stop::Outcome(refused))) => (command, refused),
             Err((_, stop)) => return Err(stop),
@@ -147,15 +156,20 @@ impl Kernel<'_> {
 
     /// ENABLE (0), SET_SEC_PARMS (2), UNPACK (3), VERIFY (4), then the load of the boot CPU; with the number of the
     /// command that failed.
-    fn protect(&mut self, guest: usize, vcpu: u16, block: &IplBlock) -> Result<Observed, (u16, Stop)> {
+    fn protect(&mut self, guest: usize, vcpu: u16, block: &Ipib) -> Result<Observed, (u16, Stop)> {
         let numbered = |number: u16| move |stop: Stop| (number, stop);
         self.pv(0, guest, &PvCommand::Enable).map_err(numbered(0))?;
-        let mut header = vec![0; block.header.1 as usize];
-        self.read_user(0, guest, block.header.0, &mut header).map_err(numbered(2))?;
+        let end = block.header_address.checked_add(block.header_size);
+        if end.is_none_or(|end| end > self.guests[guest].plan.memory) {
+            return Err((2, Observed::plain(Outcome::Invalid, "").into()));
+        }
+        let mut header = vec![0; block.header_size as usize];
+        self.read_user(0, guest, block.header_address, &mut header).map_err(numbered(2))?;
         self.hand_over_header(0, guest, &header).map_err(numbered(2))?;
-        for &[tweak, address, size] in &block.components {
-            let size = size.next_multiple_of(PAGE_SIZE);
-            self.unpack_region(0, guest, [tweak, address, size], false).map_err(numbered(3))?;
+        for component in &block.components {
+            let size = component.length.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
+            let region = [component.prefix, component.address, size];
+            self.unpack_region(0, guest, region, false).map_err(numbered(3))?;
         }
         self.pv(0, guest, &PvCommand::Verify).map_err(numbered(4))?;
         self.set_mp_state(0, guest, vcpu, MpState::Load).map_err(numbered(0))
