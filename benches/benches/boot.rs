@@ -11,7 +11,8 @@ const PAGES: u64 = 1024;
 fn boot(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("boot/4 MiB");
     group.sample_size(10).measurement_time(Duration::from_secs(2));
-    let parts: [(&str, fn(&Parts) -> Duration); 3] =
+    type Part = fn(&Parts) -> Duration;
+    let parts: [(&str, Part); 3] =
         [("header", |parts| parts.header), ("unpack", |parts| parts.unpack), ("end to end", Parts::total)];
     for (name, part) in parts {
         group.bench_function(name, |bencher| {

@@ -7,7 +7,7 @@ mod support;
 use scene::{record, refused_entry};
 use support::{DONE, Guest, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
-use uvsim_model::cpu::{Interception, SieExit, ValidityReason};
+use uvsim_model::cpu::{Diagnose, Interception, SieExit, Uvc, ValidityReason};
 use uvsim_model::storage::{Asce, ProgramCode};
 use uvsim_model::uvc::Command;
 use uvsim_model::{Machine, RunState};
@@ -228,6 +228,97 @@ fn c96_the_cpu_timer_may_fall_by_the_time_that_has_passed() {
 }
 
 #[test]
+fn c96_the_cpu_timer_runs_while_the_guest_does() {
+    const MILLISECOND: u64 = 1_000_000;
+    const TICKS: u64 = 4_096_000;
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    let timer = guest.state_description + 0x28;
+    host.store_u64(timer, 10 * TICKS);
+    let cpu = host.enter(&guest).unwrap();
+    machine.advance_clock(3 * MILLISECOND);
+    assert_eq!(cpu.registers().cpu_timer, 7 * TICKS);
+    drop(cpu);
+    assert_eq!(host.load(timer, 8).unwrap(), (7 * TICKS).to_be_bytes(), "the exit stores it");
+    assert_eq!(machine.cpu_registers(guest.cpu).unwrap().cpu_timer, 7 * TICKS);
+    // The time inside is no time outside.
+    host.store_u64(timer, 7 * TICKS - 1);
+    assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::CpuTimer));
+    host.store_u64(timer, 10 * TICKS);
+    assert_eq!(
+        refused_entry(host.enter(&guest)),
+        validity(ValidityReason::CpuTimer),
+        "the value before is too high now"
+    );
+    host.store_u64(timer, 7 * TICKS);
+    let mut cpu = host.enter(&guest).unwrap();
+    // What passes between the exit and the end of the stay is time outside.
+    machine.advance_clock(MILLISECOND);
+    assert!(cpu.load(GuestAddress(0x9000), &mut [0]).is_err());
+    machine.advance_clock(2 * MILLISECOND);
+    drop(cpu);
+    assert_eq!(host.load(timer, 8).unwrap(), (6 * TICKS).to_be_bytes());
+    host.store_u64(timer, 4 * TICKS);
+    assert!(host.enter(&guest).is_ok());
+    // A timer that has run out goes on below zero.
+    let cpu = host.enter(&guest).unwrap();
+    machine.advance_clock(5 * MILLISECOND);
+    drop(cpu);
+    assert_eq!(host.load(timer, 8).unwrap(), TICKS.wrapping_neg().to_be_bytes());
+    assert!(host.enter(&guest).is_ok());
+}
+
+#[test]
+fn c96_a_refused_entry_is_no_exit() {
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    let timer = guest.state_description + 0x28;
+    host.store_u64(timer, 0x1000_0000);
+    drop(host.enter(&guest).unwrap());
+    machine.advance_clock(1_000_000);
+    // Validities of every stage, with a timer that is right for once.
+    host.store_u64(timer, 0x1000_0000 - 4_096_000);
+    host.store(guest.state_description + 0x55, &[2]);
+    assert!(matches!(host.enter(&guest), Err(SieExit::Interception(it)) if it.code == 32));
+    host.store(guest.state_description + 0x55, &[0]);
+    host.store_u64(timer, 0x1000_0000);
+    assert!(host.enter(&guest).is_ok(), "the timer of the refused entry was not taken");
+}
+
+#[test]
+fn d80_a_state_description_that_the_host_has_given_away() {
+    let machine = Machine::new(config()).unwrap();
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    let frame = AbsoluteAddress(guest.state_description).frame();
+    // The guest gets the host's own block as a page.
+    host.map(&guest, PageIndex(7), frame);
+    assert_eq!(host.import(&guest, PageIndex(7)), DONE);
+    let exit = host.enter(&guest).unwrap_err();
+    assert!(matches!(exit, SieExit::HostInterruption(it) if it.code == ProgramCode::SecureStorageAccess), "{exit}");
+    assert_eq!(host.export(frame), DONE);
+    assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::ConfigurationHandle), "it is noise now");
+    host.store(guest.state_description, &[0; 0x1000]);
+    host.store_u64(guest.state_description + 0x10, guest.cpu);
+    host.store_u64(guest.state_description + 0x18, guest.handle);
+    assert!(host.enter(&guest).is_ok());
+    // A block that goes away under the guest loses the report, and nothing else.
+    host.map(&guest, PageIndex(8), frame);
+    let mut cpu = host.enter(&guest).unwrap();
+    let mut second = machine.cpu(1).unwrap();
+    let at = VirtualAddress(0x2_0000);
+    let block = [&[0, 0x28, 2, 0][..], &[0; 20], &guest.handle.to_be_bytes(), &0x8000u64.to_be_bytes()].concat();
+    second.store(at, &block).unwrap();
+    assert_eq!(second.uvc(Uvc::at(at)).unwrap() as u8, 0);
+    let exit = scene::interception(cpu.diagnose(Diagnose::new(Diagnose::TIME_SLICE_END)));
+    assert_eq!(exit.code, 108);
+    drop((cpu, second));
+    assert_eq!(host.destroy_cpu(&guest), DONE);
+}
+
+#[test]
 fn d80_state_of_configuration_and_cpu() {
     let machine = Machine::new(config()).unwrap();
     let mut host = Host::ready(&machine);
@@ -264,6 +355,15 @@ fn d80_the_order_of_the_entry_checks() {
     assert_eq!(enter(&mut host, guest.asce), PREFIX);
     assert_eq!(host.set_state(&guest, 2), DONE);
     assert_eq!(enter(&mut host, guest.asce), validity(ValidityReason::NotOperating));
+    // An injection is looked at last of all.
+    host.store(guest.state_description + 0x55, &[0xff]);
+    assert_eq!(enter(&mut host, guest.asce), validity(ValidityReason::NotOperating));
+    assert_eq!(host.set_state(&guest, 1), DONE);
+    assert_eq!(enter(&mut host, guest.asce), PREFIX);
+    assert_eq!(host.set_state(&guest, 2), DONE);
+    assert_eq!(host.unshare_all(&guest), DONE);
+    assert_eq!(host.call(Command::PrepareReset, &[(0x18, 8, guest.handle)]), DONE);
+    assert_eq!(enter(&mut host, guest.asce), validity(ValidityReason::ResetPending));
     host.store_u64(guest.state_description + 0x28, 1);
     assert_eq!(enter(&mut host, guest.asce), validity(ValidityReason::CpuTimer));
     assert_eq!(enter(&mut host, Asce(0)), validity(ValidityReason::Asce));

@@ -2,6 +2,7 @@
 
 mod domain;
 mod host_info;
+mod host_key;
 mod image;
 
 use anstream::AutoStream;
@@ -103,6 +104,7 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    HostKey(host_key::Arguments),
     /// Make SE images, show what is in one, or try whether a machine boots it
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -150,6 +152,16 @@ pub(crate) fn run() -> ExitCode {
         Command::HostInfo(options) => host_info::show(&options),
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Bless { paths } => bless(&paths),
+        Command::HostKey(arguments) => match host_key::run(&arguments) {
+            Ok(told) => {
+                let _ = std::io::stdout().write_all(told.as_bytes());
+                Status::Pass
+            }
+            Err(message) => {
+                complain(&message);
+                Status::Unusable
+            }
+        },
         Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.

@@ -4,6 +4,7 @@
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
+//! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
@@ -13,6 +14,7 @@
 pub mod domain;
 pub mod explain;
 pub mod host_info;
+pub mod hostkey;
 pub mod image;
 pub mod kernel;
 pub mod run;

@@ -375,3 +375,79 @@ fn reading_from_a_pipe_is_refused_in_words() {
     let _ = child.stdin.take().unwrap().write_all(scenario(GOOD).as_bytes());
     Told::of(child.wait_with_output().unwrap()).exits(2).complains(&["not a regular file"]);
 }
+
+#[test]
+fn host_keys_and_their_documents() {
+    let folder = Folder::new("host-key");
+    let shown = folder.run(&["host-key", "--show"]).exits(0).out;
+    assert_eq!(shown, "3edd3115476d8dc6ee8d132085f59029c0ce8ff96408bd8839654a27b065bc10\n", "as sysfs shows it");
+    assert_ne!(folder.run(&["host-key", "--show", "--backup"]).exits(0).out, shown);
+    assert_ne!(folder.run(&["host-key", "--show", "--seed", "2"]).exits(0).out, shown);
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0, "nothing is written");
+    let told = folder.run(&["host-key", "-o", "my keys"]).exits(0).says(&[
+        "'my keys/host-key.crt'         host-key document",
+        shown.trim(),
+        "simulated, insecure",
+        "uvsim image build --host-key 'my keys/host-key.crt'",
+        "pvimg create -k 'my keys/host-key.crt' --offline",
+        "--cert 'my keys/signing-service.crt'",
+        "--root-ca 'my keys/root-ca.crt'",
+        "--crl 'my keys/intermediate-ca.crl'",
+        "machine { host-key \"my keys/host-key.pem\" }",
+    ]);
+    assert_eq!(told.out.matches("--crl").count(), 3);
+    // The key that was written is the key of the machine.
+    let again = folder.run(&["host-key", "--show", "--key", "my keys/host-key.pem"]).exits(0).out;
+    assert_eq!(again, shown);
+    // The authority is there already, its files are the same.
+    folder.run(&["host-key", "-o", "my keys", "--backup"]).exits(0).says(&["backup-host-key.crt", "(was there)"]);
+    assert_eq!(std::fs::read_dir(folder.0.join("my keys")).unwrap().count(), 10);
+    let refused = folder.run(&["host-key", "-o", "my keys", "--seed", "2"]).exits(2);
+    refused.complains(&["`my keys/host-key.crt` is there already", "--force"]);
+    let old = std::fs::read(folder.0.join("my keys/root-ca.crt")).unwrap();
+    folder.run(&["host-key", "-o", "my keys", "--seed", "2", "--force"]).exits(0);
+    assert_ne!(std::fs::read(folder.0.join("my keys/root-ca.crt")).unwrap(), old);
+    // One document alone, in either form.
+    let document = |arguments: &[&str], name: &str| {
+        let told = folder.run(&[&["host-key", "-o", name], arguments].concat()).exits(0).says(&["--no-verify"]);
+        assert!(!told.out.contains("root-ca"), "{}", told.out);
+        let document = std::fs::read(folder.0.join(name)).unwrap();
+        uvsim::image::Recipient::read(&document).unwrap().key.hash().to_string()
+    };
+    assert_eq!(document(&[], "new/one.crt"), shown.trim());
+    assert_eq!(document(&["--der", "--not-after", "2030-06-30"], "one.der"), shown.trim());
+}
+
+#[test]
+fn host_keys_that_cannot_be_had() {
+    let folder = Folder::new("no-host-key");
+    folder.file("no.pem", "-----BEGIN EC PRIVATE KEY-----");
+    folder.file("file", "");
+    for (arguments, about) in [
+        (&["-o", "d", "--key", "none.pem"][..], "`none.pem`: the key cannot be read"),
+        (&["-o", "d", "--key", "no.pem"], "not a P-521 private key in PKCS#8"),
+        (&["--show", "--key", "."], "the key cannot be read"),
+        (&["-o", "d", "--not-before", "today"], "`today` is not a day"),
+        (&["-o", "d", "--not-before", "2020-01-01", "--not-after", "2019-01-01"], "is before the first"),
+        (&["-o", "file/d"], "cannot be written"),
+        (&["-o", "file"], "cannot be written"),
+        (&[], "--output"),
+        (&["--show", "--force"], "--force"),
+        (&["-o", "d", "--seed", "1", "--key", "no.pem"], "--key"),
+    ] {
+        folder.run(&[&["host-key"], arguments].concat()).exits(2).complains(&[about]);
+        assert!(!folder.0.join("d").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_machine_with_a_host_key_from_a_file() {
+    let folder = Folder::new("machine-key");
+    folder.run(&["host-key", "-o", "keys", "--seed", "5"]).exits(0);
+    let with_key = |key: &str| scenario(GOOD).replacen('\n', &format!("\nmachine {{ host-key \"{key}\"; }}\n"), 1);
+    folder.file("good.kdl", with_key("keys/host-key.pem"));
+    folder.run(&["run", "good.kdl"]).exits(0);
+    // The certificate is not the key.
+    folder.file("wrong.kdl", with_key("keys/host-key.crt"));
+    folder.run(&["run", "wrong.kdl"]).exits(2).complains(&["wrong.kdl:2:", "no host key", "uvsim host-key"]);
+}

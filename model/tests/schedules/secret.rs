@@ -60,7 +60,8 @@ pub(crate) fn unpacked(mut bytes: [u8; 4096], tweak: [u64; 2]) -> [u8; 4096] {
 
 /// The header of an image that consists of a page at most; made once for each.
 pub(crate) fn header(machine: &Machine, page: Option<u8>) -> Vec<u8> {
-    static MADE: Mutex<BTreeMap<(KeyHash, Option<u8>), Vec<u8>>> = Mutex::new(BTreeMap::new());
+    type Made = BTreeMap<(KeyHash, Option<u8>), Vec<u8>>;
+    static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
     let key = machine.host_public_key().hash();
     let mut made = MADE.lock().expect("making a header does not panic");
     let pages = page.map(|page| (u64::from(page) << 12, TWEAK, image(page)));

@@ -111,7 +111,9 @@ fn the_header_of_the_builder_test() {
 #[test]
 fn headers_of_the_image_tool_open_on_the_machines_they_are_for() {
     let (Some(host), Some(host2)) = (key("host"), key("host2")) else { return };
-    let cases: [(&str, &[&PrivateKey], u64, u64, u64, [u64; 2]); 6] = [
+    /// Name, keys that open it at least, flags, secret flags, pages, PSW.
+    type Case<'a> = (&'a str, &'a [&'a PrivateKey], u64, u64, u64, [u64; 2]);
+    let cases: [Case<'_>; 6] = [
         ("img.hdr", &[&host, &host2], 0x2000_00e0, 0, 7, [0x1_8000_0000, 0x1_b000]),
         ("hdr-default.hdr", &[&host2], 0xe0, 0, 7, [0x1_8000_0000, 0x1_b000]),
         ("hdr-pckmo-off.hdr", &[], 0x2, 0, 7, [0x1_8000_0000, 0x1_b000]),

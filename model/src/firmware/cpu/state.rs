@@ -45,15 +45,21 @@ impl Ultravisor {
             if status.state != RunState::Stopped {
                 return refuse(0x103, "D13");
             }
-            match source {
-                PswSource::Header => status.registers.psw = psw,
-                PswSource::AbsoluteZero => status.load_pending = true,
-            }
+            let rule = match source {
+                PswSource::Header => {
+                    status.registers.psw = psw;
+                    "Q14"
+                }
+                PswSource::AbsoluteZero => {
+                    status.load_pending = true;
+                    "I-36"
+                }
+            };
             status.outstanding = None;
             status.mark = None;
             status.state = RunState::Operating;
             protocol.loaded();
-            Ok("D13")
+            Ok(rule)
         })
     }
 

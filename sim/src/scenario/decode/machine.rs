@@ -1,20 +1,40 @@
 //! `machine { ... }`
 
-use kdl::{KdlDocument, KdlNode};
+use std::path::Path;
+
+use kdl::{KdlDocument, KdlEntry, KdlNode};
 use uvsim_model::address::MEBIBYTE;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MAX_CPUS, MAX_STORAGE};
+use uvsim_model::crypto::PrivateKey;
+use zeroize::Zeroizing;
 
 use super::super::place::Place;
 use super::super::reader::NodeReader;
+use super::super::syntax::shown;
 use super::Decoder;
 
-const CHILDREN: [&str; 8] =
-    ["storage", "cpus", "seed", "generation", "cipher", "change-detection", "feature", "without"];
+/// `without`, which may be repeated, is the last.
+const CHILDREN: [&str; 11] = [
+    "storage",
+    "cpus",
+    "seed",
+    "generation",
+    "cipher",
+    "change-detection",
+    "feature",
+    "host-key",
+    "backup-host-key",
+    "strict-tweaks",
+    "without",
+];
+
+/// The longest file that could be a private key: PKCS#8 in PEM form takes 400 bytes, without comments.
+const MAX_KEY_LENGTH: u64 = 64 << 10;
 
 impl Decoder<'_, '_> {
     pub(super) fn machine(&mut self, node: &KdlNode) {
         let mut reader = NodeReader::new(node, &mut self.reports);
-        let mut seen: [Option<(Place, ())>; 7] = [None; 7];
+        let mut seen: [Option<(Place, ())>; CHILDREN.len() - 1] = [None; CHILDREN.len() - 1];
         for child in reader.children().map(KdlDocument::nodes).unwrap_or_default() {
             let name = child.name().value();
             match CHILDREN.iter().position(|known| *known == name) {
@@ -36,6 +56,11 @@ impl Decoder<'_, '_> {
             return self.feature(child);
         }
         let Some(entry) = self.single(child, "a value") else { return };
+        match name {
+            "host-key" => return self.machine.host_key = self.private_key(entry),
+            "backup-host-key" => return self.machine.backup_host_key = self.private_key(entry),
+            _ => {}
+        }
         let machine = &mut self.machine;
         let reports = &mut self.reports;
         match name {
@@ -67,6 +92,7 @@ impl Decoder<'_, '_> {
                 machine.change_detection =
                     reports.choice(entry, "a change detection", &choices).unwrap_or(machine.change_detection);
             }
+            "strict-tweaks" => machine.strict_tweaks = reports.truth(entry).unwrap_or(machine.strict_tweaks),
             _ => {
                 let Some(command) = self.command(entry) else { return };
                 if self.machine.without.contains(&command) {
@@ -88,5 +114,26 @@ impl Decoder<'_, '_> {
             self.machine.feature_misc = self.reports.truth(entry);
         }
         reader.finish(&mut self.reports);
+    }
+    /// The private key in a PEM file.
+    fn private_key(&mut self, entry: &KdlEntry) -> Option<PrivateKey> {
+        let path = self.reports.text(entry, "the path of a key file")?;
+        let bytes = match self.files.read(Path::new(path), MAX_KEY_LENGTH) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) => {
+                let message = format!("the key `{}` cannot be read: {error}", shown(path));
+                let help = "paths are relative to the folder of the scenario";
+                return self.reports.error(entry.span(), message, "not usable", help);
+            }
+        };
+        match PrivateKey::from_pem(std::str::from_utf8(&bytes).unwrap_or_default()) {
+            Ok(key) => Some(key),
+            Err(error) => self.reports.error(
+                entry.span(),
+                format!("`{}` is no host key: {error}", shown(path)),
+                "not usable",
+                "`uvsim host-key` writes keys; `openssl pkcs8 -topk8 -nocrypt` converts those of other forms",
+            ),
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use uvsim_model::config::MachineConfig;
+
 use super::super::{FileError, LoadData, Scenario, ScenarioErrors};
 
 /// A folder of its own for one test, removed at its end.
@@ -63,6 +65,48 @@ fn data_files_that_cannot_be_loaded() {
     let errors = folder.load("../none").unwrap_err();
     let place = errors.errors()[0].place.unwrap();
     assert_eq!((place.line, place.column, place.span.len()), (2, 37, "file=\"../none\"".len()));
+}
+
+#[test]
+fn host_keys_of_the_machine() {
+    let folder = Folder::new("host-keys");
+    let keys = MachineConfig { seed: 77, ..MachineConfig::default() }.host_keys();
+    fs::write(folder.0.join("host.pem"), keys.host.to_pem().as_bytes()).unwrap();
+    fs::write(folder.0.join("inner/backup.pem"), keys.backup.to_pem().as_bytes()).unwrap();
+    let machine =
+        |children: &str| folder.read(format!("scenario s\nmachine {{ {children}; }}\nstep t {{ check invariants; }}"));
+    let scenario = machine("host-key \"../host.pem\"; backup-host-key backup.pem").unwrap();
+    assert_eq!(scenario.machine.host_key.as_ref(), Some(&keys.host));
+    assert_eq!(scenario.machine.host_keys(), keys);
+    let scenario = machine("backup-host-key backup.pem").unwrap();
+    assert_eq!((scenario.machine.host_key, scenario.machine.backup_host_key), (None, Some(keys.backup)));
+    assert!(message(machine("host-key \"../host.pem\"; host-key \"../host.pem\"")).contains("given twice"));
+}
+
+#[test]
+fn files_that_are_no_host_keys() {
+    let folder = Folder::new("no-host-keys");
+    let write = |name: &str, content: &[u8]| fs::write(folder.0.join("inner").join(name), content).unwrap();
+    let machine = |child: &str, file: &str| {
+        folder.read(format!("scenario s\nmachine {{ {child} \"{file}\"; }}\nstep t {{ check invariants; }}"))
+    };
+    write("empty", b"");
+    write("bytes", &[0xff; 100]);
+    write("long", &[b' '; (64 << 10) + 1]);
+    // What `openssl ecparam -genkey` writes: the right key in another form.
+    write("sec1", b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n");
+    for child in ["host-key", "backup-host-key"] {
+        for file in ["empty", "bytes", "sec1"] {
+            let errors = machine(child, file).unwrap_err();
+            let error = &errors.errors()[0];
+            assert_eq!(errors.errors().len(), 1);
+            assert!(error.message.contains("is no host key: not a P-521 private key in PKCS#8"), "{}", error.message);
+            assert!(error.help.as_ref().unwrap().contains("openssl pkcs8"));
+            assert_eq!(error.place.unwrap().line, 2);
+        }
+        assert!(message(machine(child, "none")).contains("the key `none` cannot be read: there is no such file"));
+        assert!(message(machine(child, "long")).contains("longer than the 65536 bytes"));
+    }
 }
 
 #[test]

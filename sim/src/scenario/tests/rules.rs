@@ -93,13 +93,14 @@ fn machine_settings() {
     let machine = |settings: &str| format!("scenario s\nmachine {{ {settings}; }}\nstep t {{ check invariants; }}");
     let scenario = parse(&machine(
         "storage \"8GiB\"; cpus 64; seed 0xffffffffffffffff; generation z17; cipher xts; change-detection always; \
-        feature misc=#false; without destr-sec-stor; without \"conv-to-sec-stor\"",
+        feature misc=#false; strict-tweaks #true; without destr-sec-stor; without \"conv-to-sec-stor\"",
     ))
     .unwrap();
     let machine_config = scenario.machine;
     assert_eq!((machine_config.storage, machine_config.cpus, machine_config.seed), (8 << 30, 64, u64::MAX));
     assert_eq!((machine_config.generation, machine_config.cipher), (Generation::Z17, CipherProfile::Xts));
     assert_eq!((machine_config.change_detection, machine_config.feature_misc), (ChangeDetection::Always, Some(false)));
+    assert!(machine_config.strict_tweaks && machine_config.host_key.is_none());
     assert_eq!(machine_config.without, [Command::DestrSecStor, Command::ConvToSecStor]);
     rejects(&machine("cpus 0"), "0 is too small", "0");
     rejects(&machine("cpus 65"), "65 is too large", "65");
@@ -118,6 +119,10 @@ fn machine_settings() {
     rejects(&machine("sede 7"), "`sede` is not known here", "sede");
     rejects(&machine("seed 7 8"), "does not take the argument `8`", "8");
     rejects(&machine("seed"), "`seed` lacks a value", "");
+    rejects(&machine("strict-tweaks 1"), "a number where #true or #false belongs", "1");
+    rejects(&machine("host-key 7"), "a number where the path of a key file belongs", "7");
+    rejects(&machine("host-key \"\""), "the path of a key file is empty", "\"\"");
+    rejects(&machine("host-key \"a.pem\""), "the key `a.pem` cannot be read: data files are not", "\"a.pem\"");
 }
 
 #[test]
