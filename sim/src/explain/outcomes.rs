@@ -23,6 +23,7 @@ pub(super) const NAMES: &[&str] = &[
     "intercept",
     "io-refused",
     "unmapped",
+    "invalid",
 ];
 
 /// One outcome.
@@ -89,6 +90,14 @@ pub(super) static ALL: &[Outcome] = &[
         answer: "Let the host map a frame, for instance by `host write` or `host page-in`.",
         rules: "D68 D70",
         source: LANGUAGE,
+    },
+    Outcome {
+        name: "invalid",
+        meaning: "The host kernel refuses a command before it issues any call for it: -EINVAL and its like. There             are no codes, for the Ultravisor was not asked.",
+        raised_by: "`host pv` and the statements about vCPUs, where KVM checks the command itself: no protected             virtual machine, unaligned operands, a header of more than 8 KiB, a second configuration to be set             aside, a guest of at most 2 GiB.",
+        answer: "Look at the order of the commands.",
+        rules: "D83",
+        source: "Linux arch/s390/kvm/kvm-s390.c and pv.c decide when; the word is the scenario language's.",
     },
 ];
 

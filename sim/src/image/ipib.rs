@@ -137,7 +137,7 @@ impl Ipib {
     }
 
     /// A block for these components. `None` if there are more than a block can list.
-    pub(super) fn new(header_address: u64, header_size: u64, components: Vec<ListedComponent>) -> Option<Self> {
+    pub(crate) fn new(header_address: u64, header_size: u64, components: Vec<ListedComponent>) -> Option<Self> {
         let length = Self::length_for(components.len())?;
         Some(Self { length, block_type: IPIB_TYPE, header_address, header_size, components })
     }

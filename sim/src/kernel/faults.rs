@@ -83,8 +83,9 @@ impl Kernel<'_> {
             SieExit::HostInterruption(interruption) => self.answer_interruption(cpu, guest, interruption),
             SieExit::Interception(interception) => match (interception.code, pinned) {
                 (112, _) => {
-                    self.bring_in(cpu, guest, 0)?;
-                    self.bring_in(cpu, guest, 1).map(drop)
+                    let prefix = self.guests[guest].vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.prefix);
+                    self.bring_in(cpu, guest, prefix / PAGE_SIZE)?;
+                    self.bring_in(cpu, guest, prefix / PAGE_SIZE + 1).map(drop)
                 }
                 (108, Some(page)) => self.unpin(cpu, guest, page).map(drop),
                 _ => Err(Observed::interception(interception).into()),
@@ -96,7 +97,7 @@ impl Kernel<'_> {
         let page = it.teid.address() / PAGE_SIZE;
         match it.code {
             code if code.is_translation_exception() => self.bring_in(cpu, guest, page).map(drop),
-            ProgramCode::NonSecureStorageAccess => self.import(cpu, guest, page).map(drop),
+            ProgramCode::NonSecureStorageAccess => self.import_as_linux(cpu, guest, page).map(drop),
             ProgramCode::SecureStorageViolation => {
                 let Some(frame) = self.mapped(guest, page) else { return Err(Observed::UNMAPPED.into()) };
                 let destroyed = self.call(cpu, Command::DestrSecStor, &[("paddr", frame.address().0)])?;

@@ -6,13 +6,17 @@
 
 mod boot;
 mod calls;
+mod configuration;
 mod faults;
 mod intervals;
+mod kvm;
 mod life;
 mod observed;
 mod pages;
+mod qemu;
 mod space;
 mod trail;
+mod user;
 mod vcpu;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,15 +29,17 @@ use uvsim_model::storage::ProgramInterruption;
 use uvsim_model::{CpuError, Machine, UV_BASE_LENGTH};
 
 pub use calls::Fields;
+pub use configuration::GuestPlan;
 pub use faults::FaultAnswers;
-pub use life::GuestPlan;
+pub use kvm::Leaks;
 pub use observed::{Observed, Stop};
 pub use pages::PageBytes;
+pub use qemu::Diagnosed;
 pub use trail::Transition;
 pub use vcpu::GuestCall;
 
+use configuration::GuestRecord;
 use intervals::Intervals;
-use life::GuestRecord;
 use space::Space;
 use trail::Trail;
 

@@ -231,7 +231,26 @@ impl Kernel<'_> {
     /// A refused import; the page then keeps its frame.
     pub fn bring_in(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
         self.frame_of(cpu, guest, page)?;
+        self.import_as_linux(cpu, guest, page)
+    }
+
+    /// Import as the answer to a fault.
+    pub(super) fn import_as_linux(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
+        self.export_before_import(cpu, guest, page)?;
         self.import(cpu, guest, page)
+    }
+
+    /// Where a machine cannot take over frames that an old configuration shares, and the address space has more
+    /// than one configuration, Linux exports the frame first, whatever that comes to.
+    pub(super) fn export_before_import(&mut self, cpu: u16, guest: usize, page: u64) -> Result<(), Stop> {
+        let record = &self.guests[guest];
+        if usize::from(record.live) + record.leftovers.count() < 2 || self.has_misc(cpu)? {
+            return Ok(());
+        }
+        match self.mapped(guest, page) {
+            Some(frame) => self.call(cpu, Command::ConvFromSecStor, &[("paddr", frame.address().0)]).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// `host move`: a fresh frame with the same bytes; the old one is given up.

@@ -24,7 +24,7 @@ const FULL_LENGTH: u64 = 3;
 const LARGE: u64 = 0x400;
 const INVALID: u64 = 0x20;
 const PAGE_INVALID: u64 = 0x400;
-const TABLE_FRAMES: u64 = 4;
+pub(super) const TABLE_FRAMES: u64 = 4;
 
 const fn table_type(shift: u32) -> u64 {
     match shift {
@@ -39,6 +39,13 @@ const fn next(shift: u32) -> u32 {
         REGION_SECOND => REGION_THIRD,
         REGION_THIRD => SEGMENT,
         _ => PAGE,
+    }
+}
+
+impl Space {
+    /// Whether it covers at most 2 GiB, by a segment table.
+    pub(super) fn is_segment_type(&self) -> bool {
+        self.top == SEGMENT
     }
 }
 
@@ -73,6 +80,18 @@ impl Kernel<'_> {
             .unwrap_or(REGION_SECOND);
         self.guests[guest].space = self.new_space(top, PRIVATE)?;
         Ok(())
+    }
+
+    /// A copy of the top table takes the place of the one that the address-space-control element names. The tables
+    /// below stay, and with them all mappings. Returns the old element.
+    pub(super) fn replace_asce(&mut self, cpu: u16, guest: usize) -> Result<Asce, Stop> {
+        let old = self.guests[guest].space.asce;
+        let table = self.allocate(TABLE_FRAMES, TABLE_FRAMES, "translation tables")?;
+        let mut image = vec![0; (TABLE_FRAMES * PAGE_SIZE) as usize];
+        self.cpu(cpu).load(VirtualAddress(old.origin().0), &mut image)?;
+        self.put(table, &image)?;
+        self.guests[guest].space.asce = Asce(table.0 | old.0 & (PAGE_SIZE - 1));
+        Ok(old)
     }
 
     fn new_space(&mut self, top: u32, flags: u64) -> Result<Space, Stop> {

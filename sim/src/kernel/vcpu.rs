@@ -13,7 +13,7 @@ impl<'m> Kernel<'m> {
     pub fn enter(&mut self, guest: usize, vcpu: u16) -> Result<GuestCpu<'_, 'm>, SieExit> {
         let record = &self.guests[guest];
         let (asce, handle) = (record.space.asce, record.handle);
-        let description = record.vcpus.get(usize::from(vcpu)).map(|vcpu| vcpu.state_description);
+        let description = record.vcpus.get(&vcpu).map(|vcpu| vcpu.state_description);
         let at = match description.filter(|at| at.0 != 0) {
             Some(at) => at,
             None => self.nobody(handle)?,

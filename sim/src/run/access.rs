@@ -94,7 +94,7 @@ impl Runner<'_, '_, '_> {
         Err((None, End::Unusable(message)))
     }
 
-    fn bytes<'a>(&'a self, source: &'a Source) -> &'a [u8] {
+    pub(super) fn bytes<'a>(&'a self, source: &'a Source) -> &'a [u8] {
         match source {
             Source::Bytes(bytes) => bytes,
             Source::Buffer(buffer) => &self.buffers[buffer.0],

@@ -61,7 +61,19 @@ impl Runner<'_, '_, '_> {
             FieldValue::Cpu(guest, number) => self.kernel.vcpu_handle(guest.0, number),
             FieldValue::Frame(guest, page) => self.kernel.mapped(guest.0, page.0).map_or(0, |frame| frame.address().0),
             FieldValue::Page(_, page) => page.address().0,
+            FieldValue::Header(guest) => self.kernel.header(guest.0).0.map_or(0, |copy| copy.0),
+            FieldValue::HeaderLength(guest) => self.kernel.header(guest.0).1,
+            FieldValue::TweakPrefix(guest, page) => self.kernel.tweak(guest.0, page.0).map_or(0, |tweak| tweak[0]),
+            FieldValue::TweakOffset(guest, page) => self.kernel.tweak(guest.0, page.0).map_or(0, |tweak| tweak[1]),
         }
+    }
+
+    /// `(header)` is the address of a copy, which must be there.
+    fn keep_headers(&mut self, call: &UvcCall) -> Result<(), Stop> {
+        call.fields.iter().try_for_each(|(_, value)| match value {
+            FieldValue::Header(guest) => self.kernel.keep_header(guest.0).map(drop),
+            _ => Ok(()),
+        })
     }
 
     /// `(frame)` of a page that has none cannot be given.
@@ -76,6 +88,7 @@ impl Runner<'_, '_, '_> {
         if self.missing_frame(call) {
             return Err(Observed::UNMAPPED.into());
         }
+        self.keep_headers(call)?;
         let mut block = self.block(call, PAGE_SIZE as usize);
         let at = VirtualAddress(self.kernel.block_address(cpu).0 + u64::from(call.skew));
         let instruction = Uvc { r1: 0, r2: at.0, m3: call.immediate >> 4, m4: call.immediate & 0xf };
@@ -94,6 +107,7 @@ impl Runner<'_, '_, '_> {
         if self.missing_frame(call) {
             return Err(Observed::UNMAPPED.into());
         }
+        self.keep_headers(call)?;
         let block = self.block(call, 512);
         let unshared = (call.command == Some(Command::RemoveSharedAccess))
             .then(|| block.get(0x20..0x28).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()))

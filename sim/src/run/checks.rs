@@ -3,8 +3,8 @@
 use super::execute::Failed;
 use super::{Difference, End, Failure, Runner, Status};
 use crate::kernel::Observed;
-use crate::scenario::{FrameSecurity, PageCheck, Pages, RecordState};
-use uvsim_model::PageRecord;
+use crate::scenario::{CpuCheck, CpuState, FrameSecurity, GuestId, LeakCheck, PageCheck, Pages, RecordState};
+use uvsim_model::{PageRecord, RunState};
 
 impl Runner<'_, '_, '_> {
     pub(super) fn each_check(&mut self, pages: Pages, check: PageCheck) -> Result<Observed, Failed> {
@@ -41,6 +41,49 @@ impl Runner<'_, '_, '_> {
             }
         }
         Ok(Observed::OK)
+    }
+
+    pub(super) fn check_cpu(&mut self, guest: GuestId, vcpu: u16, check: &CpuCheck) -> Result<Observed, Failed> {
+        let handle = self.kernel.vcpu_handle(guest.0, vcpu);
+        let machine = self.kernel.machine();
+        let state = match machine.cpu_state(handle) {
+            None => CpuState::None,
+            Some(RunState::Operating) => CpuState::Operating,
+            Some(RunState::Stopped) => CpuState::Stopped,
+            Some(RunState::CheckStop) => CpuState::CheckStop,
+        };
+        let pending = machine.is_reset_pending(self.kernel.handle(guest.0)).unwrap_or(false);
+        let registers = machine.cpu_registers(handle).unwrap_or_default();
+        let mut rows = Vec::new();
+        let mut compare = |name: &str, wanted: Option<String>, found: String| {
+            rows.extend(wanted.filter(|wanted| *wanted != found).map(|wanted| (name.to_owned(), wanted, found)));
+        };
+        compare("state", check.state.map(cpu_state_name), cpu_state_name(state));
+        compare("reset pending", check.reset_pending.map(|wanted| wanted.to_string()), pending.to_string());
+        let hex = |value: u64| format!("{value:#x}");
+        let psw = [registers.psw.mask, registers.psw.address];
+        compare("prefix", check.prefix.map(hex), hex(registers.prefix));
+        compare("PSW mask", check.psw[0].map(hex), hex(psw[0]));
+        compare("PSW address", check.psw[1].map(hex), hex(psw[1]));
+        for (number, (wanted, found)) in check.general.iter().zip(registers.general).enumerate() {
+            compare(&format!("general register {number}"), wanted.map(hex), hex(found));
+        }
+        if rows.is_empty() { Ok(Observed::OK) } else { Err(failed_check("the CPU is not as expected".into(), rows)) }
+    }
+
+    pub(super) fn check_leaks(&mut self, guest: GuestId, check: LeakCheck) -> Result<Observed, Failed> {
+        let leaks = self.kernel.leaks(guest.0);
+        let wanted = [
+            ("leaked configurations", check.configurations, leaks.configurations),
+            ("leaked CPUs", check.cpus, leaks.cpus),
+            ("leaked frames", check.frames, leaks.frames()),
+        ];
+        let differs = |&(name, wanted, found): &(&str, Option<u64>, u64)| {
+            let wanted = wanted.filter(|&wanted| wanted != found)?;
+            Some((name.to_owned(), wanted.to_string(), found.to_string()))
+        };
+        let rows: Vec<_> = wanted.iter().filter_map(differs).collect();
+        if rows.is_empty() { Ok(Observed::OK) } else { Err(failed_check("not what has leaked".into(), rows)) }
     }
 
     pub(super) fn check_equal(&mut self, left: usize, right: usize) -> Result<Observed, Failed> {
@@ -110,6 +153,16 @@ const fn state_name(state: RecordState) -> &'static str {
         RecordState::Pinned => "pinned",
         RecordState::Destroyed => "destroyed",
     }
+}
+
+fn cpu_state_name(state: CpuState) -> String {
+    let name = match state {
+        CpuState::None => "none",
+        CpuState::Operating => "operating",
+        CpuState::Stopped => "stopped",
+        CpuState::CheckStop => "check-stop",
+    };
+    name.to_owned()
 }
 
 const fn security_name(security: FrameSecurity) -> &'static str {

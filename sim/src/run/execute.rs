@@ -2,8 +2,8 @@
 
 use super::words::{described, detailed, meaning};
 use super::{End, Failure, Runner, Status, outcome};
-use crate::kernel::{FaultAnswers, Observed, Stop};
-use crate::scenario::{Expectation, FaultPolicy, GuestId, Injection, Pages, Statement, Verb};
+use crate::kernel::{Diagnosed, FaultAnswers, Observed, Stop};
+use crate::scenario::{Expectation, FaultPolicy, GuestDiagnose, GuestId, Injection, Pages, PvCommand, Statement, Verb};
 use uvsim_model::address::{GuestAddress, PageIndex};
 use uvsim_model::uvc::Command;
 
@@ -30,6 +30,9 @@ impl<'s> Runner<'s, '_, '_> {
             Verb::CheckEqual { left, right } => self.check_equal(left.0, right.0),
             Verb::CheckDiffer { left, right } => self.check_differ(left.0, right.0),
             Verb::CheckZero { buffer } => self.check_zero(buffer.0),
+            Verb::GuestDiagnose { guest, diagnose } => self.diagnose(statement, *guest, diagnose),
+            Verb::CheckCpu { guest, vcpu, check } => self.check_cpu(*guest, *vcpu, check),
+            Verb::CheckLeaks { guest, check } => self.check_leaks(*guest, *check),
             Verb::CheckInvariants => self.check_invariants(),
             Verb::GuestVerify { guest, address, data, frames } => {
                 self.verify(statement, *guest, GuestAddress(*address), data, *frames)
@@ -80,6 +83,24 @@ impl<'s> Runner<'s, '_, '_> {
             Verb::HostStop { guest } => self.kernel.stop(cpu, guest.0),
             Verb::HostUnshareAll { guest } => self.kernel.unshare_all(cpu, guest.0),
             Verb::HostTeardown { guest, fast } => self.kernel.teardown(cpu, guest.0, *fast),
+            Verb::HostPv { guest, command } => self.pv(cpu, guest.0, command),
+            Verb::HostCreateCpu { guest, vcpu } => self.kernel.add_vcpu(cpu, guest.0, *vcpu),
+            Verb::HostCpuReset { guest, vcpu, kind } => self.kernel.reset_vcpu(cpu, guest.0, *vcpu, *kind),
+            Verb::HostCpuState { guest, vcpu, state } => self.kernel.set_mp_state(cpu, guest.0, *vcpu, *state),
+            Verb::HostReset { guest } => self.kernel.reset_guest(cpu, guest.0),
+            Verb::HostLoadImage { guest, part, block } => {
+                let loaded = self.kernel.load_image(cpu, guest.0, *part)?;
+                match *block {
+                    None => Ok(loaded),
+                    Some((block, header)) => self.kernel.load_ipl_block(cpu, guest.0, block, header),
+                }
+            }
+            Verb::GuestSetPrefix { guest, prefix } => self.kernel.guest_set_prefix(guest.0, cpu, self.faults, *prefix),
+            Verb::HostWriteHeader { guest, offset, data } => {
+                let bytes = self.bytes(data).to_vec();
+                self.kernel.write_header(guest.0, (*offset).into(), &bytes)
+            }
+            Verb::HostFlipHeader { guest, bit } => self.kernel.flip_header(guest.0, *bit),
             Verb::HostResetMachine => self.kernel.reset_machine(cpu),
             Verb::HostFaults { policy } => {
                 self.faults = match policy {
@@ -101,6 +122,39 @@ impl<'s> Runner<'s, '_, '_> {
             Verb::GuestUvc { guest, call } => self.guest_uvc(guest.0, cpu, call),
             _ => Err(Stop::Internal("a verb without an executor".into())),
         }
+    }
+
+    fn diagnose(
+        &mut self,
+        statement: &Statement,
+        guest: GuestId,
+        diagnose: &GuestDiagnose,
+    ) -> Result<Observed, Failed> {
+        let &GuestDiagnose { function, registers, register } = diagnose;
+        let done = self.kernel.guest_diagnose(guest.0, statement.cpu, self.faults, function, registers);
+        let done = match done {
+            Ok(done) => done,
+            Err(stop) => {
+                let observed = outcome(stop).map_err(|end| (None, end))?;
+                Diagnosed { observed, register: None }
+            }
+        };
+        let got = self.judge(&statement.expectation, None, done.observed)?;
+        if register.is_none_or(|wanted| done.register == Some(wanted)) {
+            return Ok(got);
+        }
+        let shown = |value: Option<u64>| value.map_or("none".to_owned(), |value| format!("{value:#018x}"));
+        let mut failure = self.failure(None, "", "the register is not as expected".to_owned());
+        failure.state.push(("register".to_owned(), shown(register), shown(done.register)));
+        Err((Some(got), End::Failed(Box::new(failure), Status::Fail)))
+    }
+
+    fn pv(&mut self, cpu: u16, guest: usize, command: &PvCommand) -> Result<Observed, Stop> {
+        let got = self.kernel.pv(cpu, guest, command)?;
+        if let PvCommand::Info { save: Some(buffer) } = command {
+            self.buffers[buffer.0] = self.kernel.pv_info(cpu)?;
+        }
+        Ok(got)
     }
 
     pub(super) fn each(

@@ -1,6 +1,6 @@
 //! Everything before the first step: the host comes up, the guests are created or started.
 
-use crate::image::{ImageKeys, Recipe, USUAL_FLAGS, USUAL_PSW_MASK, components_of_loads};
+use crate::image::{ImageKeys, Recipe, SeImage, USUAL_FLAGS, USUAL_PSW_MASK, components_of_loads};
 use crate::kernel::{GuestPlan, Kernel, Stop};
 use crate::scenario::{GuestState, LoadData, Place, Scenario};
 use uvsim_model::Machine;
@@ -34,6 +34,10 @@ pub(crate) fn boot<'m>(machine: &'m Machine, scenario: &Scenario) -> Result<Kern
 
 fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
     let guest = &scenario.guests[number];
+    let plan = |image| GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, image };
+    if let Some(image) = &guest.image {
+        return plan(SeImage::clone(image));
+    }
     let seed = Seed(machine.config().seed);
     let content = |load: usize, data: &LoadData| match data {
         LoadData::Bytes(bytes) => bytes.clone(),
@@ -55,8 +59,7 @@ fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
         keys: ImageKeys::draw(&mut random),
         components: components_of_loads(&loads, &mut random),
     };
-    let image = recipe.make().expect("one host key has one slot");
-    GuestPlan { name: guest.name.clone(), memory: guest.memory, vcpus: guest.vcpus, image }
+    plan(recipe.make().expect("one host key has one slot"))
 }
 
 fn failed(place: Place, what: &str, stop: Stop) -> SetupError {

@@ -8,6 +8,7 @@ use uvsim_model::config::MachineConfig;
 use super::place::Place;
 use super::statement::Statement;
 use crate::domain::Domain;
+use crate::image::SeImage;
 
 /// The number of a guest in [`Scenario::guests`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -85,6 +86,8 @@ pub struct Guest {
     pub state: GuestState,
     /// What its image holds, in file order; inside the guest, not overlapping, never empty.
     pub loads: Vec<Load>,
+    /// The image that it starts from, instead of one that is made from the loads.
+    pub image: Option<Arc<SeImage>>,
     /// The domain definition that it is set up by.
     pub domain: Option<Arc<Domain>>,
 }

@@ -9,6 +9,7 @@ mod decode;
 mod document;
 mod error;
 mod files;
+mod life;
 mod outcome;
 mod place;
 mod reader;
@@ -30,6 +31,9 @@ pub use document::{
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub(crate) use files::read as read_file;
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
+pub use life::{
+    CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,
+};
 pub use outcome::{Expectation, Outcome};
 pub(crate) use place::Lines;
 pub use place::Place;

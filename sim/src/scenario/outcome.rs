@@ -63,6 +63,8 @@ outcomes! {
     IoRefused = "io-refused",
     /// The page has no frame, and the statement needs one (D70).
     Unmapped = "unmapped",
+    /// The host kernel refused a command before it issued any call: -EINVAL and its like.
+    Invalid = "invalid",
 }
 
 impl Outcome {
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_found_again() {
-        assert_eq!(Outcome::ALL.len(), 18);
+        assert_eq!(Outcome::ALL.len(), 19);
         for &outcome in Outcome::ALL {
             assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
         }

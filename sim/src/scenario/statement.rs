@@ -4,6 +4,7 @@ use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::{Command, Field};
 
 use super::document::{BufferId, GuestId};
+use super::life::{CpuCheck, CpuReset, GuestDiagnose, ImagePart, LeakCheck, MpState, PvCommand};
 use super::outcome::Expectation;
 use super::place::Place;
 
@@ -102,6 +103,22 @@ pub enum Verb {
     HostTeardown { guest: GuestId, fast: bool },
     /// `host reset-machine`
     HostResetMachine,
+    /// `host pv`
+    HostPv { guest: GuestId, command: PvCommand },
+    /// `host create-cpu`
+    HostCreateCpu { guest: GuestId, vcpu: u16 },
+    /// `host cpu-reset`
+    HostCpuReset { guest: GuestId, vcpu: u16, kind: CpuReset },
+    /// `host cpu-state`
+    HostCpuState { guest: GuestId, vcpu: u16, state: MpState },
+    /// `host reset`
+    HostReset { guest: GuestId },
+    /// `host load-image`; `block` and `header` are where the IPL parameter block and the header go.
+    HostLoadImage { guest: GuestId, part: ImagePart, block: Option<(u64, u64)> },
+    /// `host write-header`
+    HostWriteHeader { guest: GuestId, offset: u16, data: Source },
+    /// `host flip-header`: bit 0 is the leftmost of byte 0.
+    HostFlipHeader { guest: GuestId, bit: u32 },
     /// `host faults`
     HostFaults { policy: FaultPolicy },
     /// `host inject`
@@ -123,6 +140,10 @@ pub enum Verb {
     /// `guest verify`: the guest reads back what should lie from `address` on, while the host keeps at most
     /// `frames` of these pages resident.
     GuestVerify { guest: GuestId, address: u64, data: Vec<u8>, frames: Option<u64> },
+    /// `guest diagnose`
+    GuestDiagnose { guest: GuestId, diagnose: GuestDiagnose },
+    /// `guest set-prefix`
+    GuestSetPrefix { guest: GuestId, prefix: u64 },
     /// `guest uvc`
     GuestUvc { guest: GuestId, call: UvcCall },
     /// `check page`
@@ -133,6 +154,10 @@ pub enum Verb {
     CheckDiffer { left: BufferId, right: BufferId },
     /// `check zero`
     CheckZero { buffer: BufferId },
+    /// `check cpu`
+    CheckCpu { guest: GuestId, vcpu: u16, check: Box<CpuCheck> },
+    /// `check leaks`
+    CheckLeaks { guest: GuestId, check: LeakCheck },
     /// `check invariants`
     CheckInvariants,
 }
@@ -143,11 +168,14 @@ impl Verb {
             Self::HostRead { read, .. } | Self::DeviceRead { read, .. } | Self::GuestRead { read, .. } => {
                 read.compare.is_some()
             }
+            Self::GuestDiagnose { diagnose, .. } => diagnose.register.is_some(),
             Self::GuestVerify { .. }
             | Self::CheckPage { .. }
             | Self::CheckEqual { .. }
             | Self::CheckDiffer { .. }
             | Self::CheckZero { .. }
+            | Self::CheckLeaks { .. }
+            | Self::CheckCpu { .. }
             | Self::CheckInvariants => true,
             _ => false,
         }
@@ -244,6 +272,14 @@ pub enum FieldValue {
     Frame(GuestId, PageIndex),
     /// `(page)alpha:3`: the guest absolute address of the page.
     Page(GuestId, PageIndex),
+    /// `(header)alpha`: where the host keeps a copy of the guest's SE header.
+    Header(GuestId),
+    /// `(header-length)alpha`: bytes of the header.
+    HeaderLength(GuestId),
+    /// `(tweak-prefix)alpha:3`: tweak prefix of the image page that belongs there.
+    TweakPrefix(GuestId, PageIndex),
+    /// `(tweak-offset)alpha:3`: tweak offset of the image page that belongs there.
+    TweakOffset(GuestId, PageIndex),
 }
 
 /// What `check page` looks at; at least one is given.

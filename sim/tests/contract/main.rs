@@ -3,10 +3,13 @@
 mod calls;
 mod faults;
 mod frames;
+mod images;
 mod json;
+mod kvm;
 mod life;
 mod pages;
 mod random;
+mod resets;
 mod running;
 mod workloads;
 

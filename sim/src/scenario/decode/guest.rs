@@ -1,10 +1,10 @@
-//! `guest NAME memory=SIZE ... { load ... }`, `guest NAME domain=FILE ... { load ... }`
+//! `guest NAME memory=SIZE ... { load ... }`, `guest NAME ... { image FILE }`, `guest NAME domain=FILE ... { load ... }`
 
 use std::path::Path;
 use std::sync::Arc;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
-use uvsim_model::address::MEBIBYTE;
+use uvsim_model::address::{MEBIBYTE, PAGE_SIZE};
 use uvsim_model::config::MAX_STORAGE;
 
 use super::super::document::{Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS};
@@ -13,6 +13,7 @@ use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
 use crate::domain::{self, Domain, MAX_DOMAIN_LENGTH};
+use crate::image::{Component, SeImage, SeImageFile};
 
 impl Decoder<'_, '_> {
     pub(super) fn guest(&mut self, node: &KdlNode) {
@@ -43,12 +44,27 @@ impl Decoder<'_, '_> {
         // Where the size is not known, nothing is outside.
         let memory = memory.unwrap_or(MAX_STORAGE);
         let mut loads = Vec::new();
+        let mut image = None;
         for child in reader.children().map(KdlDocument::nodes).unwrap_or_default() {
-            if child.name().value() == "load" {
-                loads.extend(self.load(child, memory));
-            } else {
-                self.unknown_child(child, &["load"]);
+            match child.name().value() {
+                "load" => loads.extend(self.load(child, memory)),
+                "image" => {
+                    let read = self.image(child, memory);
+                    self.once(&mut image, child, read);
+                }
+                _ => self.unknown_child(child, &["load", "image"]),
             }
+        }
+        if let (Some((first, _)), Some(load)) = (&image, loads.first()) {
+            let message = "a guest starts from its loads, or from an image file".to_owned();
+            let help = "remove the loads, or the image";
+            self.reports.report_with(
+                load.place.span,
+                message,
+                "one too many",
+                help,
+                Some((*first, "the image is here")),
+            );
         }
         self.overlaps(&loads);
         let place = self.reports.place(reader.span());
@@ -62,8 +78,48 @@ impl Decoder<'_, '_> {
             vcpus: vcpus.unwrap_or(1),
             state: state.unwrap_or_default(),
             loads,
+            image: image.and_then(|(_, image)| image),
             domain: given.or(written),
         });
+    }
+
+    /// `image FILE`: a complete image file or a bare header.
+    fn image(&mut self, node: &KdlNode, memory: u64) -> Option<Arc<SeImage>> {
+        let mut reader = NodeReader::new(node, &mut self.reports);
+        let entry = reader.argument("a path", &mut self.reports);
+        reader.finish(&mut self.reports);
+        let entry = entry?;
+        let path = self.reports.text(entry, "a path")?;
+        let bytes = match self.files.read(Path::new(path), MAX_DATA_LENGTH) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("the image `{}` cannot be read: {error}", shown(path));
+                let help = "paths are relative to the folder of the scenario";
+                return self.reports.error(entry.span(), message, "not usable", help);
+            }
+        };
+        let image = match SeImageFile::parse(&bytes) {
+            Ok(file) => file.image,
+            Err(error) => {
+                let message = format!("`{}` is no image: {error}", shown(path));
+                return self.reports.error(entry.span(), message, "not usable", "`uvsim image` makes and shows images");
+            }
+        };
+        let fits = |component: &Component| {
+            let end = component.address.checked_add(component.data.len() as u64);
+            component.address.is_multiple_of(PAGE_SIZE) && end.is_some_and(|end| end <= memory)
+        };
+        if let Some(component) = image.components.iter().find(|component| !fits(component)) {
+            let (address, length) = (component.address, component.data.len());
+            let message = format!("a component of {length:#x} bytes at {address:#x} does not fit into the guest");
+            return self.reports.error(
+                entry.span(),
+                message,
+                "does not fit",
+                "components take whole pages of the guest",
+            );
+        }
+        Some(Arc::new(image))
     }
 
     /// A domain definition that a guest can be set up by.

@@ -1,6 +1,7 @@
 //! From a KDL document to a [`Scenario`]: names are resolved, rules are checked, all errors collected.
 
 mod guest;
+mod life;
 mod machine;
 mod operand;
 mod step;
@@ -10,7 +11,7 @@ mod verb;
 #[cfg(test)]
 pub(super) use uvc::RESERVED;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub(super) fn scenario(
         buffer_names: BTreeMap::new(),
         crossings: Vec::new(),
         checked: false,
+        added_vcpus: BTreeSet::new(),
     };
     let head = decoder.document(&document);
     match head {
@@ -91,6 +93,8 @@ struct Decoder<'a, 'f> {
     crossings: Vec<Crossing>,
     /// Something in the file checks something.
     checked: bool,
+    /// vCPUs that an earlier line creates.
+    added_vcpus: BTreeSet<(GuestId, u16)>,
 }
 
 /// A name that `save=` gives.

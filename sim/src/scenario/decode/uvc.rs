@@ -93,7 +93,7 @@ impl Decoder<'_, '_> {
             }
             return self.reports.number(entry, 0, most).map(FieldValue::Number);
         };
-        let kinds = ["handle", "cpu", "frame", "page"];
+        let kinds = ["handle", "cpu", "frame", "page", "header", "header-length", "tweak-prefix", "tweak-offset"];
         if !kinds.contains(&annotation.value()) {
             let help = self.reports.suggestion(annotation.value(), kinds);
             return self.reports.error(
@@ -104,6 +104,9 @@ impl Decoder<'_, '_> {
             );
         }
         let text = self.reports.annotated_string(entry, "a guest or page")?;
+        if annotation.value() == "header-length" && field.size >= 4 {
+            return self.guest_named(entry, text).map(FieldValue::HeaderLength);
+        }
         if field.size < 8 {
             return self.reports.error(
                 entry.span(),
@@ -115,6 +118,7 @@ impl Decoder<'_, '_> {
         match annotation.value() {
             "handle" => self.guest_named(entry, text).map(FieldValue::Handle),
             "cpu" => self.vcpu(entry, text),
+            "header" => self.guest_named(entry, text).map(FieldValue::Header),
             kind => {
                 let pages = self.pages_of(entry, text, Outside::Never)?;
                 if pages.len() > 1 {
@@ -125,10 +129,11 @@ impl Decoder<'_, '_> {
                         "",
                     );
                 }
-                Some(if kind == "frame" {
-                    FieldValue::Frame(pages.guest, pages.first)
-                } else {
-                    FieldValue::Page(pages.guest, pages.first)
+                Some(match kind {
+                    "frame" => FieldValue::Frame(pages.guest, pages.first),
+                    "tweak-prefix" => FieldValue::TweakPrefix(pages.guest, pages.first),
+                    "tweak-offset" => FieldValue::TweakOffset(pages.guest, pages.first),
+                    _ => FieldValue::Page(pages.guest, pages.first),
                 })
             }
         }
@@ -138,7 +143,10 @@ impl Decoder<'_, '_> {
         let (name, vcpu) = text.split_once(':').unwrap_or((text, ""));
         let guest = self.guest_named(entry, name)?;
         let vcpus = self.guests[guest.0].vcpus;
-        let vcpu = number(vcpu).flatten().and_then(|vcpu| u16::try_from(vcpu).ok()).filter(|&vcpu| vcpu < vcpus);
+        let vcpu = number(vcpu)
+            .flatten()
+            .and_then(|vcpu| u16::try_from(vcpu).ok())
+            .filter(|&vcpu| vcpu < vcpus || self.added_vcpus.contains(&(guest, vcpu)));
         match vcpu {
             Some(vcpu) => Some(FieldValue::Cpu(guest, vcpu)),
             None => self.reports.error(

@@ -35,13 +35,21 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "unshare-all",
             "teardown",
             "reset-machine",
+            "pv",
+            "create-cpu",
+            "cpu-reset",
+            "cpu-state",
+            "reset",
+            "load-image",
+            "write-header",
+            "flip-header",
             "faults",
             "inject",
             "uvc",
         ],
         "device" => &["read", "write"],
-        "guest" => &["read", "write", "share", "unshare", "verify", "uvc"],
-        _ => &["page", "equal", "differ", "zero", "invariants"],
+        "guest" => &["read", "write", "share", "unshare", "verify", "diagnose", "set-prefix", "uvc"],
+        _ => &["page", "equal", "differ", "zero", "cpu", "leaks", "invariants"],
     }
 }
 
@@ -51,7 +59,7 @@ const MAX_COUNTER: u64 = (1 << 56) - 1;
 impl Decoder<'_, '_> {
     pub(super) fn host(&mut self, verb: &str, reader: &mut NodeReader<'_>, expectation: &Expectation) -> Option<Verb> {
         match verb {
-            "create" | "start" | "stop" | "unshare-all" | "teardown" => return self.life_cycle(verb, reader),
+            _ if super::life::VERBS.contains(&verb) => return self.life_cycle(verb, reader),
             "reset-machine" => return Some(Verb::HostResetMachine),
             "faults" => return self.faults(reader),
             "inject" => return self.inject(reader),
@@ -103,19 +111,6 @@ impl Decoder<'_, '_> {
             ("remap", Some(to)) => Verb::HostRemap { pages, to, purge },
             ("move", _) => Verb::HostMove { pages, purge },
             _ => Verb::HostUnmap { pages, purge },
-        })
-    }
-
-    fn life_cycle(&mut self, verb: &str, reader: &mut NodeReader<'_>) -> Option<Verb> {
-        let guest = self.guest_argument(reader);
-        let fast = if verb == "teardown" { self.switch(reader, "fast", false) } else { Some(false) };
-        let (guest, fast) = (guest?, fast?);
-        Some(match verb {
-            "create" => Verb::HostCreate { guest },
-            "start" => Verb::HostStart { guest },
-            "stop" => Verb::HostStop { guest },
-            "unshare-all" => Verb::HostUnshareAll { guest },
-            _ => Verb::HostTeardown { guest, fast },
         })
     }
 
@@ -188,8 +183,11 @@ impl Decoder<'_, '_> {
             let call = self.uvc(reader, 512);
             return Some(Verb::GuestUvc { guest: guest?, call: call? });
         }
-        if verb == "verify" {
-            return self.verify(reader);
+        match verb {
+            "verify" => return self.verify(reader),
+            "diagnose" => return self.diagnose(reader),
+            "set-prefix" => return self.set_prefix(reader),
+            _ => {}
         }
         let pages = self.pages_argument(reader, beyond(expectation));
         Some(match verb {
@@ -228,6 +226,8 @@ impl Decoder<'_, '_> {
                 let buffer = self.buffer_argument(reader);
                 Some(Verb::CheckZero { buffer: buffer? })
             }
+            "cpu" => self.check_cpu(reader),
+            "leaks" => self.check_leaks(reader),
             "invariants" => Some(Verb::CheckInvariants),
             _ => {
                 let (left, right) = (self.buffer_argument(reader), self.buffer_argument(reader));
@@ -277,7 +277,7 @@ impl Decoder<'_, '_> {
 }
 
 /// `Some(None)` where nothing is given, `None` where it is wrong.
-fn wanted<T>(given: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn wanted<T>(given: Option<Option<T>>) -> Option<Option<T>> {
     match given {
         None => Some(None),
         Some(value) => value.map(Some),

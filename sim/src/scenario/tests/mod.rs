@@ -2,6 +2,7 @@
 
 mod files;
 mod hostile;
+mod life;
 mod reports;
 mod rules;
 mod uvc;
