@@ -109,9 +109,14 @@ fn try_pair(subject: &Subject, issuer: Issuer, first: &Check, second: &Check, al
         let id = check.id;
         all.iter().filter(move |cause| cause.check == id && cause.with.is_none())
     };
+    let general = subject.command.own_checks().iter().all(|check| check.id != first.id);
     let (mut runs, mut reason) = (0, None);
     for one in of(first) {
         for other in of(second) {
+            // How the second comes about cannot matter to a check that all commands share.
+            if general && runs > 0 {
+                continue;
+            }
             match one.clash(other) {
                 Some(part) => reason = reason.or(Some(part.reason())),
                 None if try_one(subject, issuer, first, &[one, other]) => runs += 1,

@@ -186,11 +186,11 @@ fn variable_area() -> Vec<Cause> {
         }),
     ];
     causes.extend(variable_frames());
+    causes.extend(variable_places());
     causes
 }
 
 fn variable_frames() -> Vec<Cause> {
-    let inside = |stage: &mut Stage<'_>| stage.around.inside = Some(stage.guest.variable + 0x1000);
     vec![
         field!("variable-storage", 0x28, 8, END),
         field!("variable-storage", 0x28, 8, END - 0x1000),
@@ -222,6 +222,12 @@ fn variable_frames() -> Vec<Cause> {
             take(stage, stage.guest.variable + 0x1000);
             stage.set(0x28, 8, stage.guest.variable + 8);
         }),
+    ]
+}
+
+fn variable_places() -> Vec<Cause> {
+    let inside = |stage: &mut Stage<'_>| stage.around.inside = Some(stage.guest.variable + 0x1000);
+    vec![
         field!("variable-lowcore", 0x28, 8, 0),
         both("variable-lowcore", "variable-overlap", &[VARIABLE, Part::Home], |stage| {
             let mut at = 0;
