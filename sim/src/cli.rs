@@ -98,6 +98,14 @@ enum Command {
         #[arg(value_name = "CODE|COMMAND|EXCEPTION|RULE")]
         query: Vec<String>,
     },
+    /// List what a command looks at, in order, and the answer to each
+    Refusals {
+        /// Such as `import`, `conv-to-sec-stor`, `CREATE_SEC_CONF`; none for all
+        command: Option<String>,
+        /// How to list
+        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+        format: ListFormat,
+    },
     /// Run scenarios and write what they print into `*.out` files beside them
     Bless {
         /// Scenario files, or folders of `*.kdl` files
@@ -121,6 +129,16 @@ enum Format {
     Human,
     /// One JSON object a line
     Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
+    /// The page of the book: always all commands
+    Markdown,
 }
 
 /// Widest report.
@@ -151,6 +169,7 @@ pub(crate) fn run() -> ExitCode {
         Command::CheckDomain { paths, format } => domain::check(&paths, format),
         Command::HostInfo(options) => host_info::show(&options),
         Command::Explain { query } => explain(&query.join(" ")),
+        Command::Refusals { command, format } => refusals(command.as_deref(), format),
         Command::Bless { paths } => bless(&paths),
         Command::HostKey(arguments) => match host_key::run(&arguments) {
             Ok(told) => {
@@ -223,6 +242,28 @@ fn explain(query: &str) -> Status {
             Status::Unusable
         }
     }
+}
+
+fn refusals(name: Option<&str>, format: ListFormat) -> Status {
+    let commands: Vec<_> = match name {
+        None => uvsim::refusals::built().collect(),
+        Some(name) => explain::commands_named(name).collect(),
+    };
+    if commands.is_empty() {
+        complain(&format!("there is no command `{}`", name.unwrap_or_default()));
+        let _ = writeln!(anstream::stderr(), "  `uvsim explain` alone lists the commands");
+        return Status::Unusable;
+    }
+    let text = match format {
+        ListFormat::Human => {
+            let lists: Vec<String> = commands.iter().map(|&one| uvsim::refusals::human(one, width())).collect();
+            lists.join("\n")
+        }
+        ListFormat::Json => commands.iter().map(|&one| format!("{}\n", uvsim::refusals::json(one))).collect(),
+        ListFormat::Markdown => uvsim::refusals::markdown(),
+    };
+    let _ = anstream::stdout().write_all(text.as_bytes());
+    Status::Pass
 }
 
 /// Writes what each scenario prints, with its status, beside it.

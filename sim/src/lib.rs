@@ -7,6 +7,7 @@
 //! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
+//! - [`refusals`]: what every call looks at, in order.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod host_info;
 pub mod hostkey;
 pub mod image;
 pub mod kernel;
+pub mod refusals;
 pub mod run;
 pub mod scenario;
 

@@ -32,6 +32,12 @@ pub fn response_meaning(command: Command, rc: u16, rrc: u16) -> Option<String> {
     commands::of(command).short(rc, rrc)
 }
 
+/// The commands of a name: that of the public headers, in any spelling, or an alias such as `import`.
+pub fn commands_named(name: &str) -> impl Iterator<Item = Command> {
+    let name = name.to_lowercase().replace('_', "-");
+    commands::all().filter(move |facts| facts.names().any(|known| known == name)).map(|facts| facts.command)
+}
+
 /// The name of an interception code.
 #[must_use]
 pub fn interception_name(code: u16) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! What users may ask, and what they see.
 
-use uvsim_model::uvc::Command;
+use uvsim_model::uvc::{Command, Response};
 
 use super::*;
 
@@ -55,6 +55,33 @@ fn every_code_of_the_tables_resolves_alone_and_with_its_command() {
     }
     for code in codes::GENERAL {
         assert_eq!(titles(&format!("rc {:#x}", code.rc)), [format!("rc {:#06x}", code.rc)]);
+    }
+}
+
+/// The tables here explain, the refusal matrix of the model decides: both must know the same answers.
+#[test]
+fn every_command_explains_exactly_the_codes_of_the_refusal_matrix() {
+    use std::collections::BTreeSet;
+    for facts in commands::all().filter(|facts| facts.command.is_built()) {
+        let own = facts.command.own_checks().iter();
+        let decided: BTreeSet<(u16, u16)> =
+            own.filter_map(uvsim_model::uvc::Check::codes).filter(|&codes| codes != (Response::EXECUTED, 0)).collect();
+        let explained: BTreeSet<_> = facts.checks.iter().map(|check| (check.rc, check.rrc.unwrap_or(0))).collect();
+        assert_eq!(explained, decided, "{}", facts.command.name());
+        let matrix = facts.command.checks();
+        for code in codes::GENERAL.iter().filter(|code| code.refusal) {
+            let listed = matrix.iter().any(|check| check.codes() == Some((code.rc, 0)));
+            assert_eq!(facts.gives_general(code.rc), listed, "{} {:#x}", facts.command.name(), code.rc);
+        }
+    }
+}
+
+#[test]
+fn every_rule_of_the_refusal_matrix_resolves() {
+    for check in Command::ALL.iter().flat_map(|command| command.checks()) {
+        for id in check.rules.split_whitespace().filter(|id| !id.starts_with('C')) {
+            assert!(rules::find(id).is_some(), "{}: {id}", check.id);
+        }
     }
 }
 

@@ -236,31 +236,13 @@ impl Facts {
             Length::Exact(length) => format!("exactly {length:#x}"),
             Length::AtLeast(length) => format!("at least {length:#x}"),
         };
-        let available = if built(self.command) {
+        let available = if self.command.is_built() {
             format!("installed from {} on (Q32)", first_generation(row.bit))
         } else {
             "known, but not built into this version: every call answers rc 0x0002 (D14)".to_owned()
         };
         format!("Issued by {issuer}; block length {length}; bit {} of the installed calls; {available}.", row.bit)
     }
-}
-
-/// D14: these keep their row, but no machine installs them yet.
-fn built(command: Command) -> bool {
-    use Command as C;
-    !matches!(
-        command,
-        C::VerifyLargeFrame
-            | C::DumpInit
-            | C::DumpConfStorState
-            | C::DumpCpu
-            | C::DumpComplete
-            | C::RetrAttest
-            | C::AddSecret
-            | C::ListSecrets
-            | C::LockSecrets
-            | C::RetrSecret
-    )
 }
 
 /// Q32.
