@@ -142,3 +142,21 @@ impl fmt::Debug for PageCipher {
         f.debug_struct("PageCipher").field("profile", &self.profile()).finish_non_exhaustive()
     }
 }
+
+/// What is left of keys when they are dropped can only be shown by their types.
+#[cfg(test)]
+mod wiping {
+    use zeroize::ZeroizeOnDrop;
+
+    fn wiped<T: ZeroizeOnDrop>() {}
+
+    #[test]
+    fn what_holds_keys_is_overwritten() {
+        wiped::<aes::Aes256>();
+        wiped::<aes_gcm::Aes256Gcm>();
+        wiped::<p521::SecretKey>();
+        wiped::<zeroize::Zeroizing<[u8; 64]>>();
+        assert!(core::mem::needs_drop::<super::HeaderSecrets>(), "its layout has a wiping drop of its own");
+        assert!(core::mem::needs_drop::<super::ProtectionKey>());
+    }
+}

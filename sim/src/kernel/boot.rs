@@ -90,7 +90,7 @@ impl Kernel<'_> {
     /// Storage that is too small; [`Outcome::Invalid`] beyond the end of the header.
     pub fn write_header(&mut self, guest: usize, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
         let (copy, length) = self.keep_header(guest)?;
-        if offset + bytes.len() as u64 > length {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > length) {
             return Err(Observed::plain(Outcome::Invalid, "").into());
         }
         self.put(AbsoluteAddress(copy.0 + offset), bytes)?;
