@@ -1,13 +1,13 @@
 //! What the reference says of host calls.
 
+use crate::image::{Delivered, Seal};
 use crate::reference::{
-    ANY_REFUSAL, Block, Boot, DONE, Guest, Owner, Page, Place, Prediction, QUIET, Record, Reference, State, Vcpu,
-    refused, slot, slot_frames, zeros,
+    ANY_REFUSAL, Block, Boot, DONE, Guest, Mark, Owner, Page, Place, Prediction, Protocol, QUIET, Record, Reference,
+    State, Vcpu, refused, slot, slot_frames, zeros,
 };
-use crate::secret;
 use crate::step::{BLOCK_FRAME, FRAMES, PAGES, SLOTS, UV_FRAME};
+use crate::support::image::PSW;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use uvsim_model::config::{ChangeDetection, Generation};
 use uvsim_model::crypto::Counter;
 use uvsim_model::storage::Domain;
@@ -297,8 +297,13 @@ impl Reference {
         if !guest.unshared {
             return refused(0x102);
         }
-        guest.prepared = true;
-        guest.cpus.values_mut().for_each(|cpu| cpu.reset = Some(0));
+        let required = match guest.protocol {
+            Protocol::Idle => 1,
+            Protocol::Requested(required) | Protocol::Prepared(required) => required,
+        };
+        guest.protocol = Protocol::Prepared(required);
+        guest.from_zero |= guest.started;
+        guest.cpus.values_mut().for_each(|cpu| cpu.mark = Some(Mark { required, done: 0 }));
         DONE
     }
 
@@ -330,7 +335,9 @@ impl Reference {
             alive: true,
             boot: Boot::Created,
             unshared: false,
-            prepared: false,
+            protocol: Protocol::Idle,
+            started: false,
+            from_zero: false,
             cpus: BTreeMap::new(),
             pages: vec![page; usize::from(PAGES)],
         });
@@ -390,73 +397,98 @@ impl Reference {
         }
         self.change(frame, State::Donated);
         self.frames[frame].bytes = zeros();
-        let reset = self.guests[owner].prepared.then_some(0);
-        let cpu = Vcpu { handle: 0, frame, operating: false, stopped: true, reset };
+        let cpu = Vcpu::new(frame, description, self.guests[owner].protocol);
         self.guests[owner].cpus.insert(number, cpu);
         DONE
     }
 
     pub(crate) fn cpu_call(&mut self, command: Command, owner: Owner, number: u16, state: u8) -> Prediction {
-        let guest = &mut self.guests[owner];
-        let verified = guest.boot == Boot::Verified;
-        let Some(cpu) = guest.cpus.get_mut(&number) else { return ANY_REFUSAL };
+        let Some(cpu) = self.guests[owner].cpus.get_mut(&number) else { return ANY_REFUSAL };
         let kind = match command {
-            Command::CpuReset => Some(1),
-            Command::CpuResetInitial => Some(2),
-            Command::CpuResetClear => Some(3),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            if !cpu.stopped {
-                return refused(0x103);
+            Command::CpuReset => 1,
+            Command::CpuResetInitial => 2,
+            Command::CpuResetClear => 3,
+            Command::DestroySecCpu => {
+                let frame = cpu.frame;
+                self.guests[owner].cpus.remove(&number);
+                self.change(frame, State::Normal);
+                self.frames[frame].bytes = zeros();
+                return DONE;
             }
-            cpu.reset = cpu.reset.map(|earlier| earlier.max(kind));
-            return DONE;
+            _ => return self.set_state(owner, number, state),
+        };
+        if !cpu.stopped {
+            return refused(0x103);
         }
-        if command == Command::DestroySecCpu {
-            let frame = cpu.frame;
-            self.guests[owner].cpus.remove(&number);
-            self.change(frame, State::Normal);
-            self.frames[frame].bytes = zeros();
-            return DONE;
+        if let Some(mark) = &mut cpu.mark {
+            mark.done = mark.done.max(kind);
         }
-        match state {
-            1 => cpu.operating = true,
-            2 | 3 => cpu.operating = false,
-            5 if !verified || cpu.reset == Some(0) => return refused(0x104),
-            5 if guest.prepared && cpu.reset < Some(2) => return refused(0x104),
-            5 if !cpu.stopped => return refused(0x103),
-            5 => cpu.operating = true,
-            _ => return refused(0x102),
-        }
-        cpu.stopped = state == 2;
-        if state == 5 {
-            (cpu.reset, guest.prepared) = (None, false);
-        }
-        if cpu.operating {
-            guest.unshared = false;
+        cpu.loads = false;
+        if kind > 1 {
+            (cpu.psw, cpu.prefix) = ([0; 2], 0);
         }
         DONE
     }
 
-    /// A header of our own making lies at the slot's place; it says how many pages follow.
+    /// Q14, D13, D79, I-34, I-36.
+    fn set_state(&mut self, owner: Owner, number: u16, state: u8) -> Prediction {
+        let guest = &mut self.guests[owner];
+        let Some(cpu) = guest.cpus.get_mut(&number) else { return ANY_REFUSAL };
+        match state {
+            1 | 5 => {}
+            2 | 3 => {
+                (cpu.operating, cpu.stopped) = (false, state == 2);
+                return DONE;
+            }
+            _ => return refused(0x102),
+        }
+        if state == 5 {
+            let enough = |least: u8| cpu.mark.is_some_and(|mark| mark.done >= mark.required.max(least));
+            let complete = match guest.protocol {
+                Protocol::Idle => cpu.mark.is_none() || enough(0),
+                Protocol::Requested(_) => false,
+                Protocol::Prepared(_) => enough(2),
+            };
+            if guest.boot != Boot::Verified || !complete {
+                return refused(0x104);
+            }
+            if !cpu.stopped {
+                return refused(0x103);
+            }
+            if guest.from_zero {
+                cpu.loads = true;
+            } else {
+                cpu.psw = PSW;
+            }
+            cpu.mark = None;
+            (guest.protocol, guest.started) = (Protocol::Idle, true);
+        }
+        (cpu.operating, cpu.stopped, guest.unshared) = (true, false, false);
+        DONE
+    }
+
+    /// D52. Only the slot's own place ever holds a header.
     pub(crate) fn parameters(&mut self, owner: Owner, block: &Block) -> Prediction {
         let guest = &mut self.guests[owner];
         if guest.boot != Boot::Created {
             return refused(0x101);
         }
-        if block.u64(0x20) & !0xfff != slot(guest.slot).header() {
-            return ANY_REFUSAL;
+        let (at, length) = (block.u64(0x20), (block.u64(0x28) >> 32) as u32);
+        let place = slot(guest.slot);
+        if (at == place.base() || at == (4 << 30) - 0x100) && length > 0x100 {
+            return refused(0x103);
         }
-        // The driver lays the page of its image, counted from one, into a reserved field.
-        let image = block.0[0x17].checked_sub(1);
-        guest.boot = Boot::Loading { image, loaded: 0, genuine: true };
+        let Some(laid) = self.laid[guest.slot].as_ref().filter(|_| at == place.header()) else { return ANY_REFUSAL };
+        if let Some((rc, rrc)) = laid.fault(length, self.setup) {
+            return Prediction { answer: Some((1, rc, rrc)), effect: false };
+        }
+        guest.boot = Boot::Loading(laid.image, Vec::new());
         DONE
     }
 
     /// D51, T73–T75.
     pub(crate) fn unpack(&mut self, owner: Owner, address: u64, tweak: [u64; 2]) -> Prediction {
-        let Boot::Loading { image, loaded, .. } = self.guests[owner].boot else { return refused(0x101) };
+        let Boot::Loading(image, _) = self.guests[owner].boot else { return refused(0x101) };
         if !address.is_multiple_of(0x1000) || address >= 1 << 20 {
             return refused(0x103);
         }
@@ -474,25 +506,34 @@ impl Reference {
         }
         self.change(frame, State::Secure(owner, page));
         self.page(owner, page).record = Record::Resident(frame);
-        let delivered = *self.frames[frame].bytes;
-        let genuine = image == Some(page) && delivered == secret::delivered(page) && tweak == secret::TWEAK;
-        self.frames[frame].bytes = Rc::new(secret::unpacked(delivered, tweak));
-        self.guests[owner].boot = Boot::Loading { image, loaded: loaded + 1, genuine };
+        let delivered = self.frames[frame].bytes.clone();
+        self.frames[frame].bytes = image.unpacked(&delivered, tweak);
+        if let Boot::Loading(_, loaded) = &mut self.guests[owner].boot {
+            loaded.push((address, tweak, delivered));
+        }
         DONE
     }
 
     /// D54, I-34.
     pub(crate) fn verify(&mut self, owner: Owner) -> Prediction {
-        match self.guests[owner].boot {
-            Boot::Loading { image, loaded, .. } if loaded != u64::from(image.is_some()) => {
-                Prediction { answer: Some((1, 0x102, 0x1d)), effect: false }
-            }
-            Boot::Loading { genuine: true, .. } => {
-                self.guests[owner].boot = Boot::Verified;
-                DONE
-            }
-            Boot::Loading { .. } => ANY_REFUSAL,
-            _ => refused(0x101),
-        }
+        let Boot::Loading(image, loaded) = &self.guests[owner].boot else { return refused(0x101) };
+        let wanted = image.delivered();
+        let differs = |list: usize, same: fn(&Delivered, &Delivered) -> bool| {
+            let pairs = wanted.len() == loaded.len() && wanted.iter().zip(loaded).all(|(one, other)| same(one, other));
+            !pairs || image.seal == Seal::Digest(list)
+        };
+        let reason = if loaded.len() != image.stated() {
+            0x1d
+        } else if differs(1, |one, other| one.0 == other.0) {
+            0x1a
+        } else if differs(0, |one, other| one.2 == other.2) {
+            0x1b
+        } else if differs(2, |one, other| one.1 == other.1) {
+            0x1c
+        } else {
+            self.guests[owner].boot = Boot::Verified;
+            return DONE;
+        };
+        Prediction { answer: Some((1, 0x102, reason)), effect: false }
     }
 }

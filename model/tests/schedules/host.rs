@@ -1,10 +1,11 @@
 //! What the host does with several calls: life of guests, boot, repairs, resets.
 
 use crate::check;
-use crate::reference::{Block, Record, State, frame_address, slot, zeros};
+use crate::image::{Change, Delivered, Image, Slip};
+use crate::reference::{Block, Bytes, Record, State, frame_address, slot, zeros};
 use crate::run::{Checked, Run, ensure, lay_tables};
 use crate::secret;
-use crate::step::{FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Spot, Step, Text, UV_FRAME};
+use crate::step::{BootPlan, FRAMES, Offer, PAGES, POOL, Purged, SLOTS, Spot, Step, Text, UV_FRAME};
 use crate::support::{BLOCK, UV_BASE};
 use std::rc::Rc;
 use uvsim_model::address::PageIndex;
@@ -26,8 +27,8 @@ impl Run<'_, '_> {
                 if stop {
                     state(self, 2)?;
                 }
-                self.call(Command::SetUnsharedAll, &[handle(self, guest)])?;
-                check::no_sharing(self, guest, stop)?;
+                let done = self.call(Command::SetUnsharedAll, &[handle(self, guest)])?.answer == Some((0, 1, 0));
+                check::no_sharing(self, guest, done)?;
                 if stop { state(self, 1) } else { Ok(()) }
             }
             Step::Create { guest } => self.create(guest),
@@ -44,14 +45,14 @@ impl Run<'_, '_> {
                 let cpu = self.vcpu(guest, number);
                 self.call(Command::DestroySecCpu, &[(0x18, 8, cpu)]).map(drop)
             }
-            Step::Boot { guest, image } => self.boot(guest, image),
-            Step::Renew { guest, image } => {
+            Step::Boot { guest, plan } => self.boot(guest, plan),
+            Step::Renew { guest, plan } => {
                 self.step(&Step::End { guest, fast: false, cpus: true })?;
                 self.step(&Step::Create { guest })?;
                 if let Some(frame) = self.host_frame()? {
                     self.create_cpu(guest, 0, frame)?;
                 }
-                self.boot(guest, image)
+                self.boot(guest, plan)
             }
             Step::SetState { guest, number, state } => {
                 let cpu = self.vcpu(guest, number);
@@ -67,6 +68,11 @@ impl Run<'_, '_> {
                 self.machine().inject(command, injection);
                 Ok(())
             }
+            Step::CpuReset { guest, number, command } => {
+                let cpu = self.vcpu(guest, number);
+                self.call(command, &[(0x18, 8, cpu)]).map(drop)
+            }
+            Step::PrepareReset { guest } => self.call(Command::PrepareReset, &[handle(self, guest)]).map(drop),
             Step::Raw { command, length, fields } => self.raw(command, length, &fields),
             Step::Reset { clear } => self.reset(clear),
             _ => Ok(()),
@@ -141,27 +147,97 @@ impl Run<'_, '_> {
         self.guest_load(guest, 0, 0, 0).map(drop)
     }
 
-    /// Loads an image of no page or one, and starts CPU 0.
-    pub(crate) fn boot(&mut self, guest: usize, image: Option<(u8, Option<Spot>)>) -> Checked {
-        let header = secret::header(self.host.machine(), image.map(|(page, _)| page));
-        let (handle, at) = (self.reference.handle(guest), slot(guest).header());
-        self.host.store(at, &header);
-        let noted = (0x10, 8, image.map_or(0, |(page, _)| u64::from(page) + 1));
-        let len = (0x28, 4, header.len() as u64);
-        self.call(Command::SetSecConfParams, &[noted, (0x18, 8, handle), (0x20, 8, at), len])?;
-        if let Some((page, spot)) = image {
-            let frame = match spot {
-                Some(spot) => self.spot(spot),
-                None => self.host_frame()?.unwrap_or(0),
-            };
-            self.map(guest, page, Some((frame, false)), Purged::Ipte);
-            self.host_write(frame, 0, &secret::delivered(page))?;
-            let [prefix, offset] = secret::TWEAK;
-            let tweak = [(0x28, 8, prefix), (0x30, 8, offset)];
-            self.call(Command::UnpackImg, &[(0x18, 8, handle), (0x20, 8, u64::from(page) << 12), tweak[0], tweak[1]])?;
+    /// Loads an image, or tries to, and starts CPU 0 if that is allowed (I-34, I-35).
+    pub(crate) fn boot(&mut self, guest: usize, plan: BootPlan) -> Checked {
+        let handle = (0x18, 8, self.reference.handle(guest));
+        let accepted = self.set_parameters(guest, plan.image, plan.change)?;
+        if !accepted && plan.again {
+            self.set_parameters(guest, plan.image, Change::None)?;
         }
-        self.call(Command::VerifyImg, &[(0x18, 8, handle)])?;
+        if plan.early {
+            self.call(Command::VerifyImg, &[handle])?;
+        }
+        let mut pages = plan.image.delivered();
+        if plan.slip == Slip::Swapped {
+            pages.reverse();
+        }
+        let late = if matches!(plan.slip, Slip::Late | Slip::Missing) { pages.pop() } else { None };
+        for (number, page) in pages.iter().enumerate() {
+            let slip = if number == 0 { plan.slip } else { Slip::None };
+            self.unpack_with(guest, page, plan.frame.filter(|_| number == 0), slip)?;
+        }
+        let verified = self.call(Command::VerifyImg, &[handle])?;
+        if !verified.effect {
+            self.step(&Step::SetState { guest, number: 0, state: 1 })?;
+            self.guest_load(guest, 0, 0, 0)?.err();
+            self.step(&Step::SetState { guest, number: 0, state: 2 })?;
+            if let Some(page) = late.filter(|_| plan.slip == Slip::Late) {
+                self.unpack_with(guest, &page, None, Slip::None)?;
+            }
+            self.call(Command::VerifyImg, &[handle])?;
+        }
         self.step(&Step::SetState { guest, number: 0, state: 5 })
+    }
+
+    /// SET_SEC_CONF_PARAMS; whether the header was accepted.
+    fn set_parameters(&mut self, guest: usize, image: Image, change: Change) -> Checked<bool> {
+        let place = slot(guest);
+        let laid = image.lay(self.host.machine(), change);
+        self.host.store(place.header(), &laid.bytes);
+        let length = match change {
+            Change::Length(length) => length,
+            _ => laid.bytes.len() as u32,
+        };
+        let at = match change {
+            Change::Donated => place.base(),
+            Change::Outside => (4 << 30) - 0x100,
+            _ => place.header(),
+        };
+        self.reference.laid[guest] = Some(laid);
+        let fields = [(0x18, 8, self.reference.handle(guest)), (0x20, 8, at), (0x28, 4, u64::from(length))];
+        Ok(self.call(Command::SetSecConfParams, &fields)?.effect)
+    }
+
+    /// Unpacks a page, after or before what goes wrong with it.
+    fn unpack_with(&mut self, guest: usize, page: &Delivered, frame: Option<Spot>, slip: Slip) -> Checked {
+        let (mut address, mut tweak, mut bytes) = page.clone();
+        match slip {
+            Slip::Flip(bit) => Rc::make_mut(&mut bytes)[usize::from(bit / 8)] ^= 1 << (bit % 8),
+            Slip::Tweak => tweak[0] ^= 1,
+            Slip::Address => address ^= 0x1000,
+            Slip::Imported => self.provide(guest, (address >> 12) as u8)?,
+            Slip::Destroyed => {
+                let page = (address >> 12) as u8;
+                self.provide(guest, page)?;
+                self.end_cpus(guest)?;
+                self.frame_call(Command::DestrSecStor, self.spot(Spot::Page(guest, page)), 0, false)?;
+                if let Some(frame) = self.host_frame()? {
+                    self.create_cpu(guest, 0, frame)?;
+                }
+            }
+            _ => {}
+        }
+        self.unpack(guest, address, tweak, &bytes, frame)?;
+        let spot = Spot::Page(guest, (address >> 12) as u8);
+        match slip {
+            Slip::Exported => self.frame_call(Command::ConvFromSecStor, self.spot(spot), 0, false)?,
+            Slip::Twice => self.unpack(guest, address, tweak, &bytes, Some(spot))?,
+            _ => return Ok(()),
+        }
+        self.unpack(guest, address, tweak, &bytes, None)
+    }
+
+    /// Lays a page into a frame, maps that, and unpacks it.
+    fn unpack(&mut self, guest: usize, address: u64, tweak: [u64; 2], bytes: &Bytes, frame: Option<Spot>) -> Checked {
+        let frame = match frame {
+            Some(spot) => self.spot(spot),
+            None => self.host_frame()?.unwrap_or(0),
+        };
+        self.map(guest, (address >> 12) as u8, Some((frame, false)), Purged::Ipte);
+        self.host_write(frame, 0, &**bytes)?;
+        let handle = self.reference.handle(guest);
+        let fields = [(0x18, 8, handle), (0x20, 8, address), (0x28, 8, tweak[0]), (0x30, 8, tweak[1])];
+        self.call(Command::UnpackImg, &fields).map(drop)
     }
 
     /// A block whose fields are noise, among it everything that could mean something.
@@ -198,6 +274,7 @@ impl Run<'_, '_> {
     pub(crate) fn reset(&mut self, clear: bool) -> Checked {
         let kind = if clear { Reset::Clear } else { Reset::LoadNormal };
         self.host.cpu.reset_machine(kind).map_err(|error| error.to_string())?;
+        self.unchecked = true;
         self.reference.reset(clear);
         if clear {
             lay_tables(&mut self.host);
@@ -310,6 +387,7 @@ impl Run<'_, '_> {
         }
         let Ok(preset) = Counter::new(counter) else { return };
         let handle = self.reference.guests[owner].handle;
+        self.unchecked = true;
         assert!(self.machine().preset_counter(handle, PageIndex(u64::from(page)), preset), "the page is resident");
         let plain = self.reference.frames[frame].bytes.clone();
         let found = &mut self.reference.guests[owner].pages[usize::from(page)];

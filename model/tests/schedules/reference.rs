@@ -3,9 +3,11 @@
 //! It shares no code with the machine. It keeps the bytes of every frame that a step can name, the record
 //! and counter of every page, what its latest export looked like, and what each CPU may have buffered.
 
+use crate::image::{Delivered, Image, Laid};
 use crate::step::{BLOCK_FRAME, FRAMES, PAGES, POOL, SLOTS, Setup, UV_FRAME};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use uvsim_model::cpu::ValidityReason;
 use uvsim_model::storage::{AddressSpace, Domain, ProgramCode, Teid};
 use uvsim_model::uvc::Command;
 
@@ -73,26 +75,67 @@ pub(crate) struct Page {
     pub last: Option<(Bytes, Option<Bytes>)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Boot {
     Created,
-    /// The page that the image consists of, if any; how many were loaded, and whether they are that one.
-    Loading {
-        image: Option<u8>,
-        loaded: u64,
-        genuine: bool,
-    },
+    /// The image that the header speaks of, and what was unpacked.
+    Loading(Image, Vec<Delivered>),
     Verified,
+}
+
+/// How far a configuration is with a reset, and which CPU reset it needs: 1 normal, 2 initial, 3 clear (D79).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    Idle,
+    Requested(u8),
+    Prepared(u8),
+}
+
+/// What PREPARE_RESET has asked of a CPU, and the strongest reset since; 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mark {
+    pub required: u8,
+    pub done: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vcpu {
     pub handle: u64,
     pub frame: usize,
+    pub description: u64,
     pub operating: bool,
     pub stopped: bool,
-    /// Set by PREPARE_RESET: the strongest CPU reset since, from 0 (none) to 3 (clear).
-    pub reset: Option<u8>,
+    pub mark: Option<Mark>,
+    pub psw: [u64; 2],
+    /// The page where the prefix area begins.
+    pub prefix: u8,
+    /// The next entry takes the PSW from page 0.
+    pub loads: bool,
+}
+
+impl Vcpu {
+    pub(crate) fn new(frame: usize, description: u64, protocol: Protocol) -> Self {
+        let mark = match protocol {
+            Protocol::Prepared(required) => Some(Mark { required, done: 0 }),
+            Protocol::Idle | Protocol::Requested(_) => None,
+        };
+        let (handle, psw) = (0, [0; 2]);
+        Self { handle, frame, description, operating: false, stopped: true, mark, psw, prefix: 0, loads: false }
+    }
+
+    /// A page by its number in real storage, or the other way round.
+    pub(crate) fn prefixed(&self, page: u16) -> u16 {
+        let prefix = u16::from(self.prefix);
+        match page {
+            0..2 => prefix + page,
+            _ if (prefix..prefix + 2).contains(&page) => page - prefix,
+            _ => page,
+        }
+    }
+
+    pub(crate) fn in_problem_state(&self) -> bool {
+        self.psw[0] >> 48 & 1 == 1
+    }
 }
 
 /// A configuration, dead or alive.
@@ -103,9 +146,12 @@ pub(crate) struct Guest {
     pub domain: Domain,
     pub alive: bool,
     pub boot: Boot,
-    /// SET_UNSHARED_ALL since a CPU operated; PREPARE_RESET without the load that ends it (I-36).
+    /// SET_UNSHARED_ALL since a CPU operated.
     pub unshared: bool,
-    pub prepared: bool,
+    pub protocol: Protocol,
+    /// A CPU was loaded once; PREPARE_RESET was done since: loads take the PSW from page 0.
+    pub started: bool,
+    pub from_zero: bool,
     pub cpus: BTreeMap<u16, Vcpu>,
     pub pages: Vec<Page>,
 }
@@ -227,7 +273,9 @@ impl Block {
 pub(crate) enum Stopped {
     Host(ProgramCode, Teid),
     Intercepted(u8),
-    Addressing,
+    Invalid(ValidityReason),
+    /// An interruption of its own.
+    Program(ProgramCode),
 }
 
 /// What an absolute address is to the reference.
@@ -255,6 +303,8 @@ pub(crate) struct Reference {
     pub opened: BTreeSet<u32>,
     /// An export that has just happened: owner, page, frame, and whether the ciphertext is the old one.
     pub exported: Option<(Owner, u8, usize, bool)>,
+    /// The headers at the places of the slots.
+    pub laid: [Option<Laid>; SLOTS],
 }
 
 impl Reference {
@@ -272,6 +322,7 @@ impl Reference {
             initialised: true,
             opened: BTreeSet::new(),
             exported: None,
+            laid: [None, None],
         }
     }
 
@@ -332,18 +383,40 @@ impl Reference {
     }
 
     /// Entry into SIE (D80): the owner if the guest runs.
-    pub(crate) fn enter(&mut self, cpu: u16, slot: usize, vcpu: u16) -> Result<Owner, Stopped> {
-        let invalid = Stopped::Intercepted(32);
-        let owner = self.slots[slot].filter(|&owner| self.guests[owner].alive).ok_or(invalid)?;
-        let guest = &self.guests[owner];
-        let operating = guest.cpus.get(&vcpu).is_some_and(|cpu| cpu.operating && cpu.reset != Some(0));
-        if !operating || guest.prepared || guest.boot != Boot::Verified {
-            return Err(invalid);
-        }
+    pub(crate) fn enter(&mut self, cpu: u16, slot: usize, number: u16) -> Result<Owner, Stopped> {
+        let (owner, vcpu) = self.admit(slot, number).map_err(Stopped::Invalid)?;
         for page in 0..2 {
+            let page = vcpu.prefixed(page) as u8;
             self.reach(cpu, owner, page, false).map_err(|_| Stopped::Intercepted(112))?;
         }
+        if vcpu.loads {
+            let bytes = self.reach(cpu, owner, 0, false).map(|frame| self.frames[frame].bytes.clone())?;
+            let short = bytes[..8].iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+            let found = self.guests[owner].cpus.entry(number);
+            found.and_modify(|it| {
+                it.psw = [(short & !0x7fff_ffff) ^ 1 << 51, short & 0x7fff_ffff];
+                it.loads = false;
+            });
+        }
         Ok(owner)
+    }
+
+    /// What does not depend on storage.
+    fn admit(&self, slot: usize, number: u16) -> Result<(Owner, Vcpu), ValidityReason> {
+        let owner = self.slots[slot].filter(|&owner| self.guests[owner].alive);
+        let owner = owner.ok_or(ValidityReason::ConfigurationHandle)?;
+        let guest = &self.guests[owner];
+        let vcpu = *guest.cpus.get(&number).ok_or(ValidityReason::CpuHandle)?;
+        if vcpu.description != crate::reference::slot(slot).description(number) {
+            return Err(ValidityReason::StateDescription);
+        }
+        if guest.boot != Boot::Verified {
+            return Err(ValidityReason::NotVerified);
+        }
+        if guest.protocol != Protocol::Idle || vcpu.mark.is_some_and(|mark| mark.done < mark.required) {
+            return Err(ValidityReason::ResetPending);
+        }
+        if vcpu.operating { Ok((owner, vcpu)) } else { Err(ValidityReason::NotOperating) }
     }
 
     /// What the host gets to hear when it touches a frame (T1–T9, D19).

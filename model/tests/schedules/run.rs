@@ -3,7 +3,7 @@
 use crate::check;
 use crate::reference::{Block, Bytes, Owner, Prediction, Reference, frame_address, slot, zeros};
 use crate::secret;
-use crate::step::{BLOCK_FRAME, FRAMES, Purged, SLOTS, Schedule, Setup, Spot, Step};
+use crate::step::{BLOCK_FRAME, BootPlan, FRAMES, Purged, SLOTS, Schedule, Setup, Spot, Step};
 use crate::support::{BLOCK, Host};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -51,6 +51,8 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
         saved: Vec::new(),
         seen: vec![None; FRAMES],
         ciphers: HashMap::new(),
+        history: check::History::default(),
+        unchecked: true,
         log: Vec::new(),
         secrets: 0,
         salt,
@@ -106,6 +108,9 @@ pub(crate) struct Run<'m, 'p> {
     pub(crate) seen: Vec<Option<(Bytes, bool)>>,
     /// What each ciphertext was made of (I-12, I-22).
     pub(crate) ciphers: HashMap<Bytes, (Owner, u8, u64, usize)>,
+    pub(crate) history: check::History,
+    /// Calls were made, or guests have asked for something, since the machine has checked itself.
+    pub(crate) unchecked: bool,
     pub(crate) log: Vec<String>,
     pub(crate) secrets: u32,
     pub(crate) salt: u32,
@@ -132,7 +137,7 @@ impl<'m> Run<'m, '_> {
     pub(crate) fn start(&mut self, guest: usize) -> Checked {
         self.step(&Step::Create { guest })?;
         self.step(&Step::CreateCpu { guest, number: 0, frame: Spot::Frame(13 - guest) })?;
-        self.step(&Step::Boot { guest, image: None })?;
+        self.step(&Step::Boot { guest, plan: BootPlan::whole(None) })?;
         self.provide(guest, 0)?;
         self.provide(guest, 1)?;
         check::state(self)
@@ -171,6 +176,7 @@ impl<'m> Run<'m, '_> {
                 self.guest_store(guest, page, cpu, vcpu, text)
             }
             Step::GuestBeyond { guest } => self.guest_beyond(guest),
+            Step::Instruct { guest, cpu, vcpu, instruction } => self.instruct(guest, cpu, vcpu, instruction),
             Step::Progress { guest, page } => self.progress(guest, page),
             Step::Lend { guest, page } => {
                 let (number, low, cpu) = (u16::from(page), 0, 0);
@@ -226,13 +232,18 @@ impl<'m> Run<'m, '_> {
     /// Issues a host call and compares answer and effect with the reference.
     pub(crate) fn issue(&mut self, block: &Block) -> Checked<Prediction> {
         self.host.store(BLOCK, &block.0);
+        self.unchecked = true;
         let at = Some(AbsoluteAddress(BLOCK));
         let before = self.machine().state_digest(at);
+        let observed = check::Observed::before(self, block);
         let wanted = self.reference.host_call(block);
         let found = self.host.issue(BLOCK).map_err(|it| format!("the block is accessible, but {it}"))?;
         let found = (found.cc, found.rc, found.rrc);
         let command = Command::from_code(block.command());
         self.log.push(format!("{command:?} {found:x?}"));
+        if found == (0, 1, 0) {
+            observed.succeeded(self)?;
+        }
         match wanted.answer {
             Some(answer) => {
                 ensure!(found == answer, "{}: {command:?} answers {found:x?}, not {answer:x?}", cited(command));
@@ -456,7 +467,13 @@ pub(crate) fn cited(command: Option<Command>) -> &'static str {
         Some(Command::CreateSecConf | Command::CreateSecCpu) => "I-30, I-32",
         Some(Command::InitUv) => "I-31",
         Some(Command::DestroySecConf | Command::DestroySecConfFast | Command::DestroySecCpu) => "I-33",
-        Some(Command::VerifyImg | Command::UnpackImg) => "I-34, I-35",
+        Some(Command::SetSecConfParams) => "D52",
+        Some(Command::UnpackImg) => "I-35, D51",
+        Some(Command::VerifyImg) => "I-34, D54",
+        Some(Command::CpuSetState) => "I-34, I-36, D13",
+        Some(Command::PrepareReset | Command::CpuReset | Command::CpuResetInitial | Command::CpuResetClear) => {
+            "I-36, D79"
+        }
         _ => "D2",
     }
 }
