@@ -10,7 +10,8 @@ use anstream::stream::IsTerminal;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use owo_colors::OwoColorize;
-use std::io::Write;
+use std::cell::Cell;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -173,7 +174,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bless { paths } => bless(&paths),
         Command::HostKey(arguments) => match host_key::run(&arguments) {
             Ok(told) => {
-                let _ = std::io::stdout().write_all(told.as_bytes());
+                let _ = io::stdout().write_all(told.as_bytes());
                 Status::Pass
             }
             Err(message) => {
@@ -186,7 +187,7 @@ pub(crate) fn run() -> ExitCode {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "uvsim", &mut script);
-            let _ = std::io::stdout().write_all(&script);
+            let _ = io::stdout().write_all(&script);
             Status::Pass
         }
     };
@@ -194,18 +195,59 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn with_report(format: Format, quiet: bool, act: impl FnOnce(&mut dyn Report) -> Status) -> Status {
-    let stdout = std::io::stdout();
-    match format {
-        Format::Json => act(&mut Json::new(std::io::BufWriter::new(stdout.lock()))),
+    let stdout = io::stdout();
+    let failure = Cell::new(None);
+    let status = match format {
+        Format::Json => act(&mut Json::new(BufWriter::new(Watched { out: stdout.lock(), failure: &failure }))),
         // A person watches lines come; a file or a pipe gets them in pieces.
         Format::Human if stdout.is_terminal() => act(&mut human(anstream::stdout(), quiet)),
-        Format::Human => act(&mut human(std::io::BufWriter::new(AutoStream::auto(stdout)), quiet)),
+        Format::Human => {
+            let out = Watched { out: AutoStream::auto(stdout), failure: &failure };
+            act(&mut human(BufWriter::new(out), quiet))
+        }
+    };
+    match failure.take() {
+        Some(error) => {
+            complain(&format!("the report cannot be written: {error}"));
+            status.worse(Status::Unusable)
+        }
+        None => status,
+    }
+}
+
+/// Remembers that a stream cannot be written, for reports go on without it. A reader that goes away is no failure.
+struct Watched<'a, W> {
+    out: W,
+    failure: &'a Cell<Option<io::Error>>,
+}
+
+impl<W> Watched<'_, W> {
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            if !matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) {
+                self.failure.set(Some(error));
+            }
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.note(result)
     }
 }
 
 /// A report for people on standard output, with errors of files on standard error.
 fn human<W: Write>(out: W, quiet: bool) -> Human<W> {
-    let stderr = std::io::stderr();
+    let stderr = io::stderr();
     // Only the drawings of errors choose their colours here; streams strip the others.
     let colour = colour_of(&stderr);
     let bars = stderr.is_terminal();
@@ -284,8 +326,11 @@ fn bless_file(file: Result<PathBuf, ScenarioErrors>) -> Result<(), String> {
         format!("{}: {}", errors.path().display(), told.join("; "))
     })?;
     // A scenario that is wrong has a transcript too; a file that is none has not.
-    if file.extension().is_none_or(|extension| extension != "kdl") || !file.is_file() {
-        return Err(format!("{}: there is no such `*.kdl` file", file.display()));
+    if file.extension().is_none_or(|extension| extension != "kdl") {
+        return Err(format!("{}: a scenario is a file whose name ends in `.kdl`", file.display()));
+    }
+    if !file.is_file() {
+        return Err(format!("{}: there is no such file", file.display()));
     }
     write_if_changed(&file.with_extension("out"), &run::transcript(&file))
 }

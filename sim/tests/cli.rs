@@ -294,6 +294,19 @@ fn a_reader_that_goes_away_is_no_reason_to_panic() {
     }
 }
 
+/// Nobody shall take half a report for a whole one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told() {
+    let folder = Folder::new("full");
+    folder.file("good.kdl", scenario(GOOD));
+    for arguments in [&["run", "good.kdl"][..], &["run", "--format", "json", "good.kdl"], &["check", "good.kdl"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = folder.uvsim(arguments).stdout(full).output().unwrap();
+        Told::of(output).exits(2).complains(&["the report cannot be written"]);
+    }
+}
+
 #[test]
 fn colours_only_where_they_are_wanted() {
     let folder = Folder::new("colour");
@@ -423,14 +436,25 @@ fn host_keys_that_cannot_be_had() {
     let folder = Folder::new("no-host-key");
     folder.file("no.pem", "-----BEGIN EC PRIVATE KEY-----");
     folder.file("file", "");
+    folder.file("public.pem", "-----BEGIN PUBLIC KEY-----");
+    folder.file("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----");
+    folder.file("other.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    folder.run(&["host-key", "-o", "keys"]).exits(0);
     for (arguments, about) in [
-        (&["-o", "d", "--key", "none.pem"][..], "`none.pem`: the key cannot be read"),
-        (&["-o", "d", "--key", "no.pem"], "not a P-521 private key in PKCS#8"),
-        (&["--show", "--key", "."], "the key cannot be read"),
+        (&["-o", "d", "--key", "none.pem"][..], "`none.pem`: there is no such file"),
+        (&["-o", "d", "--key", "no.pem"], "`openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW` converts it"),
+        (&["-o", "d", "--key", "public.pem"], "a bare public key"),
+        (&["-o", "d", "--key", "locked.pem"], "`openssl pkey -in KEY -out NEW` decrypts it"),
+        (&["-o", "d", "--key", "other.pem"], "not of P-521"),
+        (&["-o", "d", "--key", "file"], "`file`: the file is empty"),
+        (&["-o", "d", "--key", "keys/host-key.crt"], "a certificate: the private host key is wanted"),
+        #[cfg(unix)]
+        (&["-o", "d", "--key", "/dev/zero"], "too large"),
+        (&["--show", "--key", "."], "`.` is a directory"),
         (&["-o", "d", "--not-before", "today"], "`today` is not a day"),
         (&["-o", "d", "--not-before", "2020-01-01", "--not-after", "2019-01-01"], "is before the first"),
         (&["-o", "file/d"], "cannot be written"),
-        (&["-o", "file"], "cannot be written"),
+        (&["-o", "file"], "`file` is not a folder"),
         (&[], "--output"),
         (&["--show", "--force"], "--force"),
         (&["-o", "d", "--seed", "1", "--key", "no.pem"], "--key"),
@@ -449,5 +473,30 @@ fn a_machine_with_a_host_key_from_a_file() {
     folder.run(&["run", "good.kdl"]).exits(0);
     // The certificate is not the key.
     folder.file("wrong.kdl", with_key("keys/host-key.crt"));
-    folder.run(&["run", "wrong.kdl"]).exits(2).complains(&["wrong.kdl:2:", "no host key", "uvsim host-key"]);
+    folder.run(&["run", "wrong.kdl"]).exits(2).complains(&["wrong.kdl:2:", "a certificate", "uvsim host-key"]);
+}
+
+#[test]
+fn an_image_for_another_machine_is_told_with_its_command() {
+    let folder = Folder::new("other-machine");
+    folder.file("kernel", [0; 4096]);
+    folder.run(&["host-key", "-o", "keys", "--seed", "5"]).exits(0);
+    let build = "image build --no-component-check --kernel kernel --host-key keys/host-key.crt -o guest.img";
+    folder.run(&build.split(' ').collect::<Vec<_>>()).exits(0);
+    folder.file(
+        "other.kdl",
+        "scenario \"x\"\nguest a memory=\"1MiB\" { image \"guest.img\"; }\nstep \"s\" { check invariants; }\n",
+    );
+    let ask = "uvsim explain set-sec-conf-params 0x108/0x5";
+    folder.run(&["run", "other.kdl"]).exits(2).complains(&["other.kdl:2:1", "cannot be started", ask]);
+    folder.run(&ask.split(' ').skip(1).collect::<Vec<_>>()).exits(0);
+}
+
+#[test]
+fn answers_of_the_hypervisor_are_explained() {
+    let folder = Folder::new("diagnose");
+    for query in ["diagnose", "diag 308", "0x308", "0x402", "0x0902", "0x0a02"] {
+        let told = folder.run(&["explain", query]).exits(0);
+        assert!(told.out.contains("diagnose 0x308 (a guest's request)"), "{query}: {}", told.out);
+    }
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use uvsim::hostkey::{self, Authority, Form, HostKeyFile, Period, Role, SaveError, Saved};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::crypto::PrivateKey;
-use zeroize::Zeroizing;
 
 /// Write the host-key document of a machine, with the certificates and revocation lists that client programs
 /// check it against, and the private key
@@ -56,6 +55,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<String, String> {
     let form = if arguments.der { Form::Der } else { Form::Pem };
     let files = authority.files(role, &key, form).map_err(|error| error.to_string())?;
     let alone = is_file(output);
+    if !alone && output.exists() && !output.is_dir() {
+        return Err(format!(
+            "`{}` is not a folder; the name of a file for the document alone ends with .crt, .cer, .pem or .der",
+            output.display()
+        ));
+    }
     let files: Vec<(PathBuf, &HostKeyFile)> = match &files[..] {
         [document, ..] if alone => vec![(output.clone(), document)],
         all => all.iter().map(|file| (output.join(file.name), file)).collect(),
@@ -76,11 +81,7 @@ impl Arguments {
                 Role::Backup => keys.backup,
             });
         };
-        let wrong = |why: &dyn std::fmt::Display| format!("`{}`: {why}", path.display());
-        let bytes = std::fs::read(path).map(Zeroizing::new);
-        let bytes = bytes.map_err(|error| wrong(&format_args!("the key cannot be read: {}", error.kind())))?;
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        PrivateKey::from_pem(text).map_err(|error| wrong(&error))
+        super::image::input::private_key(path)
     }
 }
 

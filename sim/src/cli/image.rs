@@ -1,7 +1,7 @@
 //! `uvsim image`: SE images made, shown and tried.
 
 mod build;
-mod input;
+pub(super) mod input;
 
 use super::complain;
 use build::BuildArguments;

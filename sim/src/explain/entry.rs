@@ -32,6 +32,8 @@ pub enum Kind {
     Interception,
     /// An outcome of the scenario language.
     Outcome,
+    /// A diagnose, by which a guest speaks to its hypervisor.
+    Diagnose,
     /// A storage transition, T1 to T81.
     Transition,
     /// An invariant, I-01 to I-45.
@@ -55,6 +57,7 @@ impl Kind {
             Kind::ProgramInterruption => "program interruption",
             Kind::Interception => "interception",
             Kind::Outcome => "outcome in a scenario",
+            Kind::Diagnose => "a guest's request",
             Kind::Transition => "transition",
             Kind::Invariant => "invariant",
             Kind::Choice => "modelling choice",

@@ -6,6 +6,7 @@
 
 mod codes;
 mod commands;
+mod diagnose;
 mod entry;
 mod exceptions;
 mod interceptions;

@@ -2,6 +2,7 @@
 
 use super::codes::{self, Condition};
 use super::commands::{self, Facts};
+use super::diagnose;
 use super::entry::{Entry, Heading, Kind};
 use super::exceptions::{self, Exception};
 use super::interceptions::{self, Interception};
@@ -16,6 +17,7 @@ pub(super) enum Subject {
     Exception(&'static Exception),
     Interception(&'static Interception),
     Outcome(&'static Outcome),
+    Diagnose,
     Rule(&'static Rule),
 }
 
@@ -27,6 +29,7 @@ impl Subject {
             Subject::Exception(exception) => exception.entry(),
             Subject::Interception(interception) => interception.entry(),
             Subject::Outcome(outcome) => outcome.entry(),
+            Subject::Diagnose => diagnose::entry(),
             Subject::Rule(rule) => rule.entry(),
         }
     }
@@ -39,7 +42,8 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, Subject)> {
     let exceptions = exceptions::ALL.iter().map(|one| (one.name, Subject::Exception(one)));
     let interceptions = interceptions::ALL.iter().map(|one| (one.name, Subject::Interception(one)));
     let outcomes = outcomes::ALL.iter().map(|one| (one.name, Subject::Outcome(one)));
-    commands.chain(conditions).chain(exceptions).chain(interceptions).chain(outcomes)
+    let diagnose = diagnose::NAMES.iter().map(|name| (*name, Subject::Diagnose));
+    commands.chain(conditions).chain(exceptions).chain(interceptions).chain(outcomes).chain(diagnose)
 }
 
 /// What has this name, or is the rule of this id. Lower case, `-` for blanks and underscores.
@@ -92,6 +96,7 @@ pub(super) fn index() -> Entry {
                 row("interruptions", exceptions.collect::<Vec<_>>().join("; ")),
                 row("interceptions", interceptions.collect::<Vec<_>>().join("; ")),
                 row("outcomes", outcomes::NAMES.join("; ")),
+                row("requests", "diagnose 0x308".to_owned()),
                 range("transitions", Kind::Transition),
                 range("invariants", Kind::Invariant),
                 range("choices", Kind::Choice),

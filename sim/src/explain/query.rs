@@ -3,7 +3,7 @@
 use super::commands::{self, Facts};
 use super::entry::{Entry, Heading};
 use super::names::{self, Subject};
-use super::{codes, exceptions, interceptions, rules};
+use super::{codes, diagnose, exceptions, interceptions, rules};
 
 /// Nothing is known under this query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,6 +204,7 @@ fn any_number(value: u16) -> Vec<Entry> {
     found.extend(exception(value));
     found.extend(interception(value));
     found.extend(condition(value));
+    found.extend(diagnose::has(value).then(diagnose::entry));
     found
 }
 

@@ -151,7 +151,10 @@ fn write(path: &Path, file: &HostKeyFile) -> io::Result<()> {
         fs::remove_file(path)?;
     }
     let mut created = create(path, file.private)?;
-    created.write_all(&file.content)
+    created.write_all(&file.content).inspect_err(|_| {
+        // Half a key or certificate is worse than none.
+        let _ = fs::remove_file(path);
+    })
 }
 
 #[cfg(unix)]

@@ -19,6 +19,9 @@ pub struct Recipient {
 /// A file that holds no host key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecipientError {
+    /// Nothing at all.
+    #[error("the file is empty")]
+    Empty,
     /// Neither PEM nor DER.
     #[error("neither a host key document (an X.509 certificate, PEM or DER) nor a P-521 private key (PKCS#8 PEM)")]
     Unknown,
@@ -31,6 +34,23 @@ pub enum RecipientError {
     /// The key is on another curve.
     #[error("its key is on the curve {}, host keys are on P-521 ({P521})", .0.map_or("without a name".into(), |oid| oid.to_string()))]
     Curve(Option<ObjectIdentifier>),
+    /// A public key by itself.
+    #[error("a bare public key: a host key document (an X.509 certificate) or the private key is wanted")]
+    BarePublic,
+    /// A certificate where the private key is needed.
+    #[error("a certificate: the private host key is wanted (PKCS#8 PEM)")]
+    NotPrivate,
+    /// A private key under a password.
+    #[error("the private key is encrypted: `openssl pkey -in KEY -out NEW` decrypts it")]
+    Encrypted,
+    /// A private key in an older form.
+    #[error("a private key, but not in PKCS#8 form: `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW` converts it")]
+    OldForm,
+    /// A private key of another kind or curve, or a damaged one.
+    #[error(
+        "a private key, but not of P-521 (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521`), or damaged"
+    )]
+    OtherPrivate,
     /// The key itself.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -39,7 +59,7 @@ pub enum RecipientError {
 const EC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----";
 /// A DER sequence with a length of two bytes, as every certificate is.
 const SEQUENCE: [u8; 2] = [0x30, 0x82];
 
@@ -59,13 +79,37 @@ impl Recipient {
             let certificate = Certificate::from_der(bytes).map_err(RecipientError::Certificate)?;
             return Ok(Self { key: host_key(&certificate)?, private: None, ignored: 0 });
         }
-        match core::str::from_utf8(bytes) {
-            Ok(text) if text.contains(PRIVATE_KEY) => {
-                let private = PrivateKey::from_pem(text)?;
-                Ok(Self { key: private.public().clone(), private: Some(private), ignored: 0 })
-            }
-            _ => Err(RecipientError::Unknown),
+        let text = core::str::from_utf8(bytes).map_err(|_| RecipientError::Unknown)?;
+        if !text.contains(PRIVATE_KEY) {
+            return Err(no_key(text));
         }
+        let private = PrivateKey::from_pem(text).map_err(|error| match error {
+            KeyError::NotPem => RecipientError::OtherPrivate,
+            other => other.into(),
+        })?;
+        Ok(Self { key: private.public().clone(), private: Some(private), ignored: 0 })
+    }
+
+    /// Reads a private key in PEM form.
+    ///
+    /// # Errors
+    /// [`RecipientError`].
+    pub fn read_private(bytes: &[u8]) -> Result<PrivateKey, RecipientError> {
+        Self::read(bytes)?.private.ok_or(RecipientError::NotPrivate)
+    }
+}
+
+/// What people take for a key, told apart so that they learn what to do.
+fn no_key(text: &str) -> RecipientError {
+    let has = |label: &str| text.contains(&format!("-----BEGIN {label}-----"));
+    let encrypted_by_its_form = has("EC PRIVATE KEY") && text.contains("Proc-Type: 4,ENCRYPTED");
+    match () {
+        () if text.trim().is_empty() => RecipientError::Empty,
+        () if has("PUBLIC KEY") => RecipientError::BarePublic,
+        () if has("ENCRYPTED PRIVATE KEY") || encrypted_by_its_form => RecipientError::Encrypted,
+        () if has("EC PRIVATE KEY") => RecipientError::OldForm,
+        () if has("RSA PRIVATE KEY") || has("DSA PRIVATE KEY") => RecipientError::OtherPrivate,
+        () => RecipientError::Unknown,
     }
 }
 

@@ -74,7 +74,11 @@ fn failed(place: Place, what: &str, stop: Stop) -> SetupError {
             SetupError {
                 place,
                 message: format!("{what}: {}{}", observed.outcome, code.unwrap_or_default()),
-                help: observed.rc.map(|rc| format!("`uvsim explain {rc:#x}` tells what it means")),
+                help: observed.rc.map(|rc| {
+                    let call = observed.command.map(|command| format!("{} ", command.name())).unwrap_or_default();
+                    let reason = observed.rrc.filter(|rrc| *rrc != 0).map(|rrc| format!("/{rrc:#x}"));
+                    format!("`uvsim explain {call}{rc:#x}{}` tells what it means", reason.unwrap_or_default())
+                }),
             }
         }
         Stop::TimeOut => SetupError { place, message: format!("{what}: no time is left"), help: None },

@@ -224,7 +224,14 @@ fn arguments_and_files() {
     folder.build("").exits(0);
     folder.build("").exits(2).complains(&["`image` exists already: --force overwrites it"]);
     folder.run("build --kernel kernel --host-key host.pem -o none/image").exits(2).complains(&["cannot be written"]);
-    folder.run("build --kernel kernel --host-key host.pem --force -o .").exits(2).complains(&["cannot be written"]);
+    folder.run("build --kernel kernel --host-key host.pem --force -o .").exits(2).complains(&["is a directory"]);
+    folder.run("build --kernel kernel --host-key host.pem -o .").exits(2).complains(&["is a directory"]);
+    let kernel = folder.bytes("kernel");
+    for output in ["kernel", "./kernel"] {
+        let build = format!("build --kernel kernel --host-key host.pem --force -o {output}");
+        folder.run(&build).exits(2).complains(&["is also an input"]);
+    }
+    assert_eq!(folder.bytes("kernel"), kernel, "--force does not go for what is read");
     #[cfg(target_os = "linux")]
     folder.run("build --kernel kernel --host-key host.pem --force -o /dev/full").exits(2).complains(&["/dev/full"]);
     // Inputs.
@@ -265,4 +272,10 @@ fn pipes() {
     let output = piped.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && err.contains("not a regular file"), "{err}");
+    // A pipe that nobody writes to is not waited for, a device without an end is not read.
+    let made = Command::new("mkfifo").arg(folder.0.join("pipe")).status();
+    if made.is_ok_and(|status| status.success()) {
+        folder.run("info pipe").exits(2).complains(&["not a regular file"]);
+    }
+    folder.run("build --kernel /dev/zero --host-key host.pem -o z").exits(2).complains(&["is a device"]);
 }

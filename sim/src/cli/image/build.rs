@@ -123,12 +123,28 @@ impl BuildArguments {
         Ok(Status::Pass)
     }
 
-    /// Before anything is done: a file that is there stays.
+    /// Before anything is done: a file that is there stays, and one that is read here stays even with --force.
     fn refuse_existing(&self) -> Result<(), Complaint> {
-        match !self.force && self.output.symlink_metadata().is_ok() {
-            true => Err(format!("`{}` exists already: --force overwrites it", self.output.display())),
-            false => Ok(()),
+        let output = self.output.display();
+        if self.output.is_dir() {
+            return Err(format!("`{output}` is a directory: the name of a file is wanted"));
         }
+        if !self.force && self.output.symlink_metadata().is_ok() {
+            return Err(format!("`{output}` exists already: --force overwrites it"));
+        }
+        match self.output.canonicalize() {
+            Ok(place) if self.inputs().any(|input| input.canonicalize().is_ok_and(|input| input == place)) => {
+                Err(format!("`{output}` is also an input: the image needs another name"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
+        let keys = [&self.keys.cck, &self.keys.header_key, &self.keys.image_key];
+        let content = [&self.kernel, &self.cmdline, &self.ramdisk, &self.stage3a, &self.stage3b];
+        let components = self.components.iter().map(|component| &component.file);
+        content.into_iter().chain(keys).flatten().chain(components).chain(&self.host_keys)
     }
 
     fn build(&self, random: &mut impl CryptoRng) -> Result<BuiltImage, Complaint> {

@@ -26,17 +26,32 @@ pub(super) struct PswArgument(pub(super) [u64; 2]);
 
 /// An image file.
 pub(super) fn image(path: &Path) -> Result<SeImageFile, Complaint> {
-    // A pipe can be read only once, and an image is read in pieces.
-    let mut file = open(path)?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    // A pipe can be read only once, and an image is read in pieces. Opening one that nobody writes to would wait.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return Err(format!("`{}` is not a regular file", path.display()));
     }
+    let mut file = open(path)?;
     SeImageFile::read(&mut file).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
 /// A kernel, a RAM disk, a component.
 pub(super) fn content(path: &Path) -> Result<Vec<u8>, Complaint> {
-    read(path, MOST_BYTES)
+    match is_device(path) {
+        true => Err(format!("`{}` is a device: a file or a pipe is wanted", path.display())),
+        false => read(path, MOST_BYTES),
+    }
+}
+
+/// Devices such as `/dev/zero` never end.
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &Path) -> bool {
+    false
 }
 
 /// A key of so many bytes and nothing else.
@@ -53,10 +68,9 @@ pub(super) fn recipient(path: &Path) -> Result<Recipient, Complaint> {
 }
 
 /// The private half of a host key.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKey, Complaint> {
-    let recipient = recipient(path)?;
-    let none = || format!("`{}` is a certificate: the private host key is wanted (PKCS#8 PEM)", path.display());
-    recipient.private.ok_or_else(none)
+pub(in crate::cli) fn private_key(path: &Path) -> Result<PrivateKey, Complaint> {
+    let bytes = Zeroizing::new(read(path, LONGEST_DOCUMENT)?);
+    Recipient::read_private(&bytes).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
 fn open(path: &Path) -> Result<File, Complaint> {

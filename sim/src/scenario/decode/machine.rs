@@ -12,6 +12,7 @@ use super::super::place::Place;
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
+use crate::image::Recipient;
 
 /// `without`, which may be repeated, is the last.
 const CHILDREN: [&str; 11] = [
@@ -126,13 +127,13 @@ impl Decoder<'_, '_> {
                 return self.reports.error(entry.span(), message, "not usable", help);
             }
         };
-        match PrivateKey::from_pem(std::str::from_utf8(&bytes).unwrap_or_default()) {
+        match Recipient::read_private(&bytes) {
             Ok(key) => Some(key),
             Err(error) => self.reports.error(
                 entry.span(),
-                format!("`{}` is no host key: {error}", shown(path)),
+                format!("`{}` is no private host key: {error}", shown(path)),
                 "not usable",
-                "`uvsim host-key` writes keys; `openssl pkcs8 -topk8 -nocrypt` converts those of other forms",
+                "`uvsim host-key` writes keys",
             ),
         }
     }

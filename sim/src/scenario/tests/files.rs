@@ -96,12 +96,13 @@ fn files_that_are_no_host_keys() {
     // What `openssl ecparam -genkey` writes: the right key in another form.
     write("sec1", b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n");
     for child in ["host-key", "backup-host-key"] {
-        for file in ["empty", "bytes", "sec1"] {
+        for (file, why) in [("empty", "is empty"), ("bytes", "neither"), ("sec1", "openssl pkcs8 -topk8 -nocrypt")] {
             let errors = machine(child, file).unwrap_err();
             let error = &errors.errors()[0];
             assert_eq!(errors.errors().len(), 1);
-            assert!(error.message.contains("is no host key: not a P-521 private key in PKCS#8"), "{}", error.message);
-            assert!(error.help.as_ref().unwrap().contains("openssl pkcs8"));
+            assert!(error.message.contains("is no private host key: "), "{}", error.message);
+            assert!(error.message.contains(why), "{}", error.message);
+            assert!(error.help.as_ref().unwrap().contains("uvsim host-key"));
             assert_eq!(error.place.unwrap().line, 2);
         }
         assert!(message(machine(child, "none")).contains("the key `none` cannot be read: there is no such file"));
