@@ -41,7 +41,7 @@ use step::Schedule;
 const SCHEDULES: u32 = 1650;
 
 /// Schedules of the test that boots most: opening a header takes longer than everything else.
-const BOOTS: u32 = 600;
+const BOOTS: u32 = 900;
 
 const EVEN: Theme = Theme { paging: 10, sharing: 6, life: 2, raw: 2, reset: 0, boot: 0, protocol: 1, both: 6 };
 

@@ -43,6 +43,7 @@ fn parts(theme: Theme) -> impl Strategy<Value = Vec<Step>> {
         40 => steps(theme).prop_map(|step| vec![step]),
         theme.boot => spoilt_boot(),
         theme.protocol => protocol(theme).boxed(),
+        theme.protocol => instructions().boxed(),
     ]
     .boxed()
 }
@@ -51,6 +52,19 @@ fn parts(theme: Theme) -> impl Strategy<Value = Vec<Step>> {
 fn spoilt_boot() -> impl Strategy<Value = Vec<Step>> {
     (guest(), page(), spoilt())
         .prop_map(|(guest, page, plan)| vec![Step::Renew { guest, plan }, Step::Progress { guest, page }])
+}
+
+/// A guest that runs tells its host something, and goes on: by itself if it can, else with help.
+fn instructions() -> impl Strategy<Value = Vec<Step>> {
+    (guest(), page(), instruction()).prop_map(|(guest, page, instruction)| {
+        let (cpu, vcpu) = (0, 0);
+        vec![
+            Step::Progress { guest, page },
+            Step::Instruct { guest, cpu, vcpu, instruction },
+            Step::GuestLoad { guest, page, cpu, vcpu },
+            Step::Progress { guest, page },
+        ]
+    })
 }
 
 /// The reset of a guest in its order, with anything between the steps.

@@ -169,7 +169,11 @@ impl Run<'_, '_> {
         let verified = self.call(Command::VerifyImg, &[handle])?;
         if !verified.effect {
             self.step(&Step::SetState { guest, number: 0, state: 1 })?;
-            self.guest_load(guest, 0, 0, 0)?.err();
+            if plan.slip != Slip::Late {
+                self.provide(guest, 0)?;
+                self.provide(guest, 1)?;
+            }
+            self.guest_load(guest, 0, 0, 0).map(drop)?;
             self.step(&Step::SetState { guest, number: 0, state: 2 })?;
             if let Some(page) = late.filter(|_| plan.slip == Slip::Late) {
                 self.unpack_with(guest, &page, None, Slip::None)?;

@@ -67,8 +67,9 @@ pub(crate) enum Slip {
     Tweak,
     /// The first page is loaded at the place behind it.
     Address,
-    /// Once more, into another frame; or the same with the page exported, or shared by import, before.
+    /// Once more, from its own frame and from another.
     Twice,
+    /// Once more, after it was exported.
     Exported,
     /// Imported, or imported and destroyed, before it is unpacked.
     Imported,
