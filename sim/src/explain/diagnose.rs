@@ -34,7 +34,7 @@ pub(super) fn entry() -> Entry {
         .list(Heading::Meaning, responses.collect())
         .text(
             Heading::Meaning,
-            "In a scenario: `guest diagnose GUEST 0x308 subcode=8 addr=N`, then `host reset GUEST`.",
+            "In a scenario: `guest diagnose GUEST 0x308 subcode=10`; `host reset GUEST` answers a request for a reset.",
         )
         .text(Heading::RaisedBy, "`guest diagnose` of a guest that is not protected, as far as codes are concerned.")
         .text(
