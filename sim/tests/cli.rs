@@ -1,87 +1,12 @@
 //! The program as a person meets it: arguments, wrong files, pipes, exit statuses.
 
+mod folder;
+
+use folder::{Folder, Told};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-/// A folder of its own, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("uvsim-cli-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-
-    /// The program in this folder.
-    fn uvsim(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
-        command.args(arguments).current_dir(&self.0);
-        // What a developer has set must not matter.
-        for name in ["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "FORCE_COLOR", "COLUMNS"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Told {
-        Told::of(self.uvsim(arguments).output().unwrap())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[derive(Debug)]
-struct Told {
-    status: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Told {
-    fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        let told = Self { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
-        assert!(!told.err.contains("panicked") && !told.out.contains("panicked"), "{told:?}");
-        assert!(!told.err.contains('\u{1b}') && !told.out.contains('\u{1b}'), "escape codes in a pipe: {told:?}");
-        told
-    }
-
-    #[track_caller]
-    fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, Some(status), "{}\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, about: &[&str]) -> Self {
-        for about in about {
-            assert!(self.err.contains(about), "`{about}` is not in\n{}", self.err);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn says(self, what: &[&str]) -> Self {
-        for what in what {
-            assert!(self.out.contains(what), "`{what}` is not in\n{}", self.out);
-        }
-        self
-    }
-}
 
 /// A scenario with one guest, `a`, and these statements.
 fn scenario(statements: &str) -> String {

@@ -1,57 +1,22 @@
 //! Domain definitions and host information, as a person meets them.
 
+mod folder;
+
+use folder::{Folder, Told};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Output, Stdio};
 
-/// A folder of its own, gone when dropped, in which the program runs.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("uvsim-domain-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.0.join(name), content).unwrap();
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.0.join(name)).unwrap()
-    }
-
-    fn uvsim(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
-        command.args(arguments).current_dir(&self.0);
-        for name in ["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "FORCE_COLOR", "COLUMNS"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    /// Standard output and standard error of a run that ends with this status.
-    #[track_caller]
-    fn run(&self, status: i32, arguments: &[&str]) -> (String, String) {
-        told(status, self.uvsim(arguments).output().unwrap())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Standard output and standard error of a run that ends with this status.
+#[track_caller]
+fn run(folder: &Folder, status: i32, arguments: &[&str]) -> (String, String) {
+    told(status, folder.uvsim(arguments).output().unwrap())
 }
 
 #[track_caller]
 fn told(status: i32, output: Output) -> (String, String) {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{out}\n{err}");
-    assert!(!err.contains("panicked") && !out.contains('\u{1b}') && !err.contains('\u{1b}'), "{out}\n{err}");
-    (out, err)
+    let told = Told::of(output).exits(status);
+    (told.out, told.err)
 }
 
 #[track_caller]
@@ -82,15 +47,15 @@ fn check_domain_and_its_statuses() {
     folder.file("good.xml", good());
     folder.file("device.xml", device_wrong());
     folder.file("guest.xml", guest_wrong());
-    let (out, err) = folder.run(0, &["check-domain", "good.xml"]);
+    let (out, err) = run(&folder, 0, &["check-domain", "good.xml"]);
     assert_eq!((out.as_str(), err.as_str()), ("✓ good.xml: protected, 512 MiB, 2 vCPUs: nothing to remark\n", ""));
-    let (out, _) = folder.run(1, &["check-domain", "good.xml", "device.xml"]);
+    let (out, _) = run(&folder, 1, &["check-domain", "good.xml", "device.xml"]);
     says(&out, &["✓ good.xml", "✗ device.xml", "[device.xml:23:5]", "write: <memballoon model='none'/>"]);
-    folder.run(1, &["check-domain", "guest.xml"]);
-    let (out, err) = folder.run(2, &["check-domain", "device.xml", "nope.xml"]);
+    run(&folder, 1, &["check-domain", "guest.xml"]);
+    let (out, err) = run(&folder, 2, &["check-domain", "device.xml", "nope.xml"]);
     says(&out, &["✗ device.xml"]);
     assert_eq!(err, "error: nope.xml: the file cannot be read: there is no such file\n");
-    let (out, err) = folder.run(2, &["check-domain", "--format", "json", "device.xml", "nope.xml"]);
+    let (out, err) = run(&folder, 2, &["check-domain", "--format", "json", "device.xml", "nope.xml"]);
     assert_eq!(err, "");
     let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
@@ -121,10 +86,10 @@ fn files_that_are_none() {
         (".", "it is a directory"),
     ] {
         for arguments in [&["check-domain", name][..], &["run", "--domain", name]] {
-            let (_, err) = folder.run(2, arguments);
+            let (_, err) = run(&folder, 2, arguments);
             says(&err, &[about]);
         }
-        let (out, err) = folder.run(2, &["run", "--domain", name, "--format", "json"]);
+        let (out, err) = run(&folder, 2, &["run", "--domain", name, "--format", "json"]);
         assert_eq!(err, "", "{name}");
         says(&out, &["\"event\":\"error\"", "\"status\":2"]);
     }
@@ -136,7 +101,7 @@ fn files_that_are_none() {
         std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o000)).unwrap();
         // Root reads everything.
         let wanted = if std::fs::read(&shut).is_ok() { 0 } else { 2 };
-        folder.run(wanted, &["check-domain", "shut.xml"]);
+        run(&folder, wanted, &["check-domain", "shut.xml"]);
         let mut child = folder
             .uvsim(&["check-domain", "/dev/stdin"])
             .stdin(Stdio::piped())
@@ -154,7 +119,7 @@ fn files_that_are_none() {
 fn a_domain_runs() {
     let folder = Folder::new("run");
     folder.file("good.xml", good());
-    let (out, err) = folder.run(0, &["run", "--domain", "good.xml"]);
+    let (out, err) = run(&folder, 0, &["run", "--domain", "good.xml"]);
     assert_eq!(err, "");
     says(
         &out,
@@ -167,14 +132,14 @@ fn a_domain_runs() {
         ],
     );
     // What is printed runs, and does the same.
-    let (text, _) = folder.run(0, &["run", "--domain", "good.xml", "--print-scenario"]);
+    let (text, _) = run(&folder, 0, &["run", "--domain", "good.xml", "--print-scenario"]);
     folder.file("mine.kdl", &text);
-    assert_eq!(folder.run(0, &["run", "mine.kdl"]).0, out);
-    let (json, _) = folder.run(0, &["run", "--domain", "good.xml", "--format", "json", "--seed", "9"]);
+    assert_eq!(run(&folder, 0, &["run", "mine.kdl"]).0, out);
+    let (json, _) = run(&folder, 0, &["run", "--domain", "good.xml", "--format", "json", "--seed", "9"]);
     says(&json, &["\"event\":\"domain\"", "\"memory\":536870912,\"vcpus\":2", "\"disks\":[\"disk vda", "\"seed\":9"]);
-    let (_, err) = folder.run(2, &["run", "--print-scenario"]);
+    let (_, err) = run(&folder, 2, &["run", "--print-scenario"]);
     says(&err, &["--domain"]);
-    let (_, err) = folder.run(2, &["run"]);
+    let (_, err) = run(&folder, 2, &["run"]);
     says(&err, &["FILE|DIR"]);
 }
 
@@ -183,10 +148,10 @@ fn domains_with_errors() {
     let folder = Folder::new("errors");
     folder.file("device.xml", device_wrong());
     folder.file("guest.xml", guest_wrong());
-    let (out, _) = folder.run(0, &["run", "--domain", "device.xml"]);
+    let (out, _) = run(&folder, 0, &["run", "--domain", "device.xml"]);
     says(&out, &["warning: some devices would not work, 1 error in it: `uvsim check-domain` tells"]);
     for arguments in [&["run", "--domain", "guest.xml"][..], &["run", "--domain", "guest.xml", "--print-scenario"]] {
-        let (_, err) = folder.run(2, arguments);
+        let (_, err) = run(&folder, 2, arguments);
         says(&err, &["guest.xml:6:11", "the architecture is `x86_64`", "check-domain"]);
     }
     let scenario = |domain: &str| format!("scenario s\nguest a domain=\"{domain}\"\nstep t {{ check invariants; }}\n");
@@ -196,15 +161,15 @@ fn domains_with_errors() {
         ("s.kdl", "the domain `s.kdl` cannot be used: this is not XML"),
     ] {
         folder.file("s.kdl", scenario(domain));
-        let (_, err) = folder.run(2, &["run", "s.kdl"]);
+        let (_, err) = run(&folder, 2, &["run", "s.kdl"]);
         let flat = err.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
         says(&flat, &["s.kdl:2:9", about]);
-        folder.run(2, &["check", "s.kdl"]);
+        run(&folder, 2, &["check", "s.kdl"]);
     }
     folder.file("s.kdl", scenario("device.xml"));
-    folder.run(0, &["run", "s.kdl"]);
+    run(&folder, 0, &["run", "s.kdl"]);
     folder.file("huge.xml", good().replace("<memory unit='MiB'>512", "<memory unit='TiB'>100"));
-    let (_, err) = folder.run(2, &["run", "--domain", "huge.xml"]);
+    let (_, err) = run(&folder, 2, &["run", "--domain", "huge.xml"]);
     says(&err, &["at most 16 TiB"]);
 }
 
@@ -214,8 +179,8 @@ fn a_domain_for_a_scenario() {
     folder.file("good.xml", good());
     let statement = "guest write a:131071 text=\"last\"\nguest read a:131072 len=1 expect=addressing";
     folder.file("size.kdl", format!("scenario s\nguest a memory=\"1MiB\" vcpus=5\nstep t {{\n{statement}\n}}\n"));
-    folder.run(2, &["run", "size.kdl"]);
-    let (out, _) = folder.run(0, &["run", "size.kdl", "--domain", "good.xml"]);
+    run(&folder, 2, &["run", "size.kdl"]);
+    let (out, _) = run(&folder, 0, &["run", "size.kdl", "--domain", "good.xml"]);
     says(&out, &["guest a: 512 MiB, 2 vCPUs, as good.xml (protected) says"]);
     // The second guest keeps what the file says.
     folder.file(
@@ -224,42 +189,46 @@ fn a_domain_for_a_scenario() {
             "scenario s\nguest a\nguest b memory=\"2MiB\"\nstep t {{\n{statement}\nguest write b:511 text=\"x\"\n}}\n"
         ),
     );
-    folder.run(2, &["run", "two.kdl"]);
-    folder.run(0, &["run", "two.kdl", "--domain", "good.xml"]);
+    run(&folder, 2, &["run", "two.kdl"]);
+    run(&folder, 0, &["run", "two.kdl", "--domain", "good.xml"]);
     folder.file("none.kdl", "scenario s\nstep t { check invariants; }\n");
-    let (_, err) = folder.run(2, &["run", "none.kdl", "--domain", "good.xml"]);
+    let (_, err) = run(&folder, 2, &["run", "none.kdl", "--domain", "good.xml"]);
     says(&err, &["no guest that the domain could set up"]);
 }
 
 #[test]
 fn host_info_and_its_files() {
     let folder = Folder::new("host");
-    let (out, _) = folder.run(0, &["host-info", "--generation", "z17", "--sysfs", "new/uv"]);
+    let (out, _) = run(&folder, 0, &["host-info", "--generation", "z17", "--sysfs", "new/uv"]);
     says(&out, &["158", "161", "query/max_cpus", "257", "keys/host_key"]);
-    assert_eq!(folder.text("new/uv/prot_virt_host"), "1\n");
-    assert_eq!(folder.text("new/uv/query/max_guests"), "8388607\n");
-    assert_eq!(folder.text("new/uv/keys/all").len(), 15 * 65);
-    let (_, err) = folder.run(2, &["host-info", "--sysfs", "new/uv"]);
+    assert_eq!(String::from_utf8(folder.bytes("new/uv/prot_virt_host")).unwrap(), "1\n");
+    assert_eq!(String::from_utf8(folder.bytes("new/uv/query/max_guests")).unwrap(), "8388607\n");
+    assert_eq!(String::from_utf8(folder.bytes("new/uv/keys/all")).unwrap().len(), 15 * 65);
+    let (_, err) = run(&folder, 2, &["host-info", "--sysfs", "new/uv"]);
     assert_eq!(err, "error: `new/uv` is not empty\n");
-    assert_eq!(folder.text("new/uv/query/facilities").lines().count(), 4, "what was there is left alone");
+    assert_eq!(
+        String::from_utf8(folder.bytes("new/uv/query/facilities")).unwrap().lines().count(),
+        4,
+        "what was there is left alone"
+    );
     std::fs::create_dir(folder.0.join("empty")).unwrap();
-    folder.run(0, &["host-info", "--generation", "z15", "--guest", "--sysfs", "empty"]);
-    assert_eq!(folder.text("empty/prot_virt_guest"), "1\n");
+    run(&folder, 0, &["host-info", "--generation", "z15", "--guest", "--sysfs", "empty"]);
+    assert_eq!(String::from_utf8(folder.bytes("empty/prot_virt_guest")).unwrap(), "1\n");
     assert!(!folder.0.join("empty/keys").exists(), "keys come with bit 34");
     folder.file("file", "");
-    let (_, err) = folder.run(2, &["host-info", "--sysfs", "file"]);
+    let (_, err) = run(&folder, 2, &["host-info", "--sysfs", "file"]);
     assert_eq!(err, "error: `file` is not a folder\n");
-    let (_, err) = folder.run(2, &["host-info", "--sysfs", "file/below"]);
+    let (_, err) = run(&folder, 2, &["host-info", "--sysfs", "file/below"]);
     says(&err, &["cannot be written"]);
-    let (out, _) = folder.run(0, &["host-info", "--format", "json"]);
+    let (out, _) = run(&folder, 0, &["host-info", "--format", "json"]);
     let object: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(object["facilities"], serde_json::json!([158, 161]));
     assert_eq!(object["attributes"]["query/max_address"], "800000000000");
-    let (out, _) = folder.run(0, &["host-info", "--without", "init-uv", "destr-sec-stor"]);
+    let (out, _) = run(&folder, 0, &["host-info", "--without", "init-uv", "destr-sec-stor"]);
     says(&out, &["prot_virt_host                 0"]);
-    let (_, err) = folder.run(2, &["host-info", "--guest", "--without", "init-uv"]);
+    let (_, err) = run(&folder, 2, &["host-info", "--guest", "--without", "init-uv"]);
     says(&err, &["no guest can be started: the host cannot be brought up: refused rc=0x2"]);
-    let (_, err) = folder.run(2, &["host-info", "--without", "init"]);
+    let (_, err) = run(&folder, 2, &["host-info", "--without", "init"]);
     says(&err, &["no such call"]);
 }
 
@@ -268,11 +237,11 @@ fn help_and_readers_that_go_away() {
     let folder = Folder::new("help");
     folder.file("bad.xml", guest_wrong());
     folder.file("good.xml", good());
-    let (out, _) = folder.run(0, &["--help"]);
+    let (out, _) = run(&folder, 0, &["--help"]);
     says(&out, &["check-domain", "host-info"]);
-    says(&folder.run(0, &["check-domain", "--help"]).0, &["FILE.xml", "--format", "Exit status"]);
-    says(&folder.run(0, &["host-info", "--help"]).0, &["--generation", "--sysfs", "--guest", "--without", "--seed"]);
-    says(&folder.run(0, &["run", "--help"]).0, &["--domain", "--print-scenario"]);
+    says(&run(&folder, 0, &["check-domain", "--help"]).0, &["FILE.xml", "--format", "Exit status"]);
+    says(&run(&folder, 0, &["host-info", "--help"]).0, &["--generation", "--sysfs", "--guest", "--without", "--seed"]);
+    says(&run(&folder, 0, &["run", "--help"]).0, &["--domain", "--print-scenario"]);
     for (status, arguments) in [
         (1, &["check-domain", "bad.xml"][..]),
         (1, &["check-domain", "bad.xml", "--format", "json"]),

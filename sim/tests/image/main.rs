@@ -2,6 +2,8 @@
 
 mod damage;
 mod files;
+#[path = "../folder/mod.rs"]
+mod folder;
 mod program;
 mod support;
 mod vectors;

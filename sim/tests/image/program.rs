@@ -1,54 +1,30 @@
 //! `uvsim image` as a person meets it.
 
+use crate::folder::{self, Told};
 use crate::support::{kernel, key};
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A folder with two host keys and a kernel, gone when dropped.
-struct Folder(PathBuf);
-
-struct Told {
-    status: Option<i32>,
-    out: String,
-    err: String,
-}
+/// A folder with two host keys and a kernel.
+struct Folder(folder::Folder);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("uvsim-image-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        let folder = Self(path);
+        let folder = folder::Folder::new(&format!("image-{name}"));
         folder.file("host.pem", key(0).to_pem().as_bytes());
         folder.file("other.pem", key(1).to_pem().as_bytes());
-        folder.file("kernel", &kernel());
-        folder
-    }
-
-    fn file(&self, name: &str, content: &[u8]) {
-        std::fs::write(self.0.join(name), content).unwrap();
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.0.join(name)).unwrap()
+        folder.file("kernel", kernel());
+        Self(folder)
     }
 
     fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
-        command.arg("image").args(arguments.split_whitespace()).current_dir(&self.0);
-        for name in ["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "FORCE_COLOR", "COLUMNS"] {
-            command.env_remove(name);
-        }
+        let mut command = self.uvsim(&["image"]);
+        command.args(arguments.split_whitespace());
         command
     }
 
     fn run(&self, arguments: &str) -> Told {
-        let output = self.command(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        let told = Told { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
-        assert!(!told.err.contains("panicked"), "{arguments}: {}", told.err);
-        told
+        Told::of(self.command(arguments).output().unwrap())
     }
 
     fn build(&self, more: &str) -> Told {
@@ -56,40 +32,18 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+impl core::ops::Deref for Folder {
+    type Target = folder::Folder;
 
-impl Told {
-    #[track_caller]
-    fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, Some(status), "{}\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, what: &[&str]) -> Self {
-        for what in what {
-            assert!(self.out.contains(what), "`{what}` is not in\n{}", self.out);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, about: &[&str]) -> Self {
-        for about in about {
-            assert!(self.err.contains(about), "`{about}` is not in\n{}", self.err);
-        }
-        self
+    fn deref(&self) -> &folder::Folder {
+        &self.0
     }
 }
 
 #[test]
 fn build_info_verify() {
     let folder = Folder::new("life");
-    folder.file("initrd", &[1; 5000]);
+    folder.file("initrd", [1; 5000]);
     folder.build("--ramdisk initrd --cmdline-text quiet --dump").exits(0).says(&["1 key slot, 23 pages, tag "]);
     folder.run("verify image --host-key host.pem").exits(0).says(&["boots it", "pages        23"]);
     let generations = ["z15", "z16", "z17"].map(|name| format!("verify image --host-key host.pem --generation {name}"));
@@ -132,10 +86,10 @@ fn seeds_and_fresh_keys() {
 #[test]
 fn keys_and_flags() {
     let folder = Folder::new("keys");
-    folder.file("cck", &[0x11; 32]);
-    folder.file("header-key", &[0x22; 32]);
-    folder.file("image-key", &(0..64).collect::<Vec<u8>>());
-    folder.file("equal-halves", &[3; 64]);
+    folder.file("cck", [0x11; 32]);
+    folder.file("header-key", [0x22; 32]);
+    folder.file("image-key", (0..64).collect::<Vec<u8>>());
+    folder.file("equal-halves", [3; 64]);
     let keys = "--cck cck --header-key header-key";
     folder.build(&format!("{keys} --image-key image-key --cck-update --psw 180000000:0x4000")).exits(0);
     let told = folder.run("info image --header-key header-key --show-secrets --format json").exits(0);
@@ -166,7 +120,7 @@ fn keys_and_flags() {
 #[test]
 fn components_by_hand() {
     let folder = Folder::new("parts");
-    folder.file("part", &[9; 0x1800]);
+    folder.file("part", [9; 0x1800]);
     let build = "build --host-key host.pem --component part@0:0x42 --psw 180000000:4000 --plain-components -o";
     folder.run(&format!("{build} header --header-only")).exits(0).says(&["640 bytes", "2 pages"]);
     folder.run("verify header --host-key host.pem --component part@0:0x42").exits(0).says(&["0x4000"]);
@@ -188,7 +142,7 @@ fn hosts_refuse_a_wrong_ipib() {
     let mut bytes = folder.bytes("image");
     let ipib = u64::from_be_bytes(bytes[0xc014..0xc01c].try_into().unwrap()) as usize;
     bytes[ipib + 0xc] = 4;
-    folder.file("image", &bytes);
+    folder.file("image", bytes);
     folder.run("verify image --host-key host.pem").exits(1).says(&[
         "before it asks the Ultravisor",
         "0x0402",
@@ -216,10 +170,10 @@ fn arguments_and_files() {
     folder.file("small", b"not a kernel");
     folder.run("build --kernel small --host-key host.pem -o x").exits(2).complains(&["S390EP", "--no-component-check"]);
     folder.run("build --kernel small --host-key host.pem -o x --no-component-check").exits(0);
-    folder.file("long", &[b'x'; 4096]);
+    folder.file("long", [b'x'; 4096]);
     folder.build("--cmdline long").exits(2).complains(&["4097 bytes", "takes 4096"]);
     folder.build("--cmdline long --cmdline-text x").exits(2).complains(&["--cmdline-text"]);
-    assert!(!folder.0.join("image").exists(), "nothing is written until everything is right");
+    assert!(!folder.0.0.join("image").exists(), "nothing is written until everything is right");
     // Outputs.
     folder.build("").exits(0);
     folder.build("").exits(2).complains(&["`image` exists already: --force overwrites it"]);
@@ -247,7 +201,7 @@ fn arguments_and_files() {
     folder.run("verify --host-key host.pem cut").exits(2).complains(&["IPIB", "cut off"]);
     folder.file("cut", &whole[..0x1_8000]);
     folder.run("info cut").exits(2).complains(&["IPIB"]);
-    std::fs::File::create(folder.0.join("sparse")).unwrap().set_len(2 << 30).unwrap();
+    std::fs::File::create(folder.0.0.join("sparse")).unwrap().set_len(2 << 30).unwrap();
     folder.run("info sparse").exits(2).complains(&["no SE header", "2147483648"]);
     folder.run("build --kernel sparse --host-key host.pem -o y").exits(2).complains(&["too large"]);
 }
@@ -273,7 +227,7 @@ fn pipes() {
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && err.contains("not a regular file"), "{err}");
     // A pipe that nobody writes to is not waited for, a device without an end is not read.
-    let made = Command::new("mkfifo").arg(folder.0.join("pipe")).status();
+    let made = Command::new("mkfifo").arg(folder.0.0.join("pipe")).status();
     if made.is_ok_and(|status| status.success()) {
         folder.run("info pipe").exits(2).complains(&["not a regular file"]);
     }
