@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod refusals;
 pub mod run;
 pub mod scenario;
+pub mod virtio;
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

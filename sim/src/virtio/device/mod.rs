@@ -1,0 +1,67 @@
+//! Device models: rust-vmm's queues over whatever guest memory they are given.
+
+use virtio_queue::Queue;
+use vm_memory::GuestMemory;
+
+/// `VIRTIO_F_VERSION_1`.
+pub const VERSION_1: u64 = 1 << 32;
+/// `VIRTIO_F_ACCESS_PLATFORM`, in QEMU and libvirt `iommu_platform` or `iommu='on'`: the device reaches memory as
+/// the platform lets it. A protected guest uses no device without it.
+pub const ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// A device model. It knows its queues, its configuration space and the memory that it is handed, nothing of a guest.
+pub trait Device {
+    /// The device type of the virtio specification: 1 network, 2 block, 3 console, 4 entropy.
+    fn device_type(&self) -> u32;
+    /// Feature bits that it offers, transport bits apart.
+    fn features(&self) -> u64;
+    /// The configuration space.
+    fn config(&self) -> &[u8];
+    /// Largest size of each queue; as many as it has queues.
+    fn queue_sizes(&self) -> &[u16];
+    /// Works on what a queue holds, after a notification.
+    ///
+    /// # Errors
+    /// The driver's rings or buffers cannot be used. The device needs a reset then.
+    fn notify<M: GuestMemory>(&mut self, queue: u16, queues: &mut [Queue], memory: &M) -> Result<Served, DeviceError>;
+}
+
+/// What a notification came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// Requests answered.
+    pub requests: u64,
+    /// Bytes that the device has read from buffers.
+    pub bytes_read: u64,
+    /// Bytes that the device has written to buffers.
+    pub bytes_written: u64,
+}
+
+/// A device gives up: it sets `DEVICE_NEEDS_RESET`.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A ring cannot be read or written.
+    #[error("the device cannot use ring {queue}: {source}")]
+    Ring {
+        /// Number of the queue.
+        queue: u16,
+        /// What the queue says.
+        source: virtio_queue::Error,
+    },
+    /// A buffer cannot be read or written.
+    #[error("the device cannot use a buffer of ring {queue}: {source}")]
+    Buffer {
+        /// Number of the queue.
+        queue: u16,
+        /// What the access came to.
+        source: std::io::Error,
+    },
+    /// The driver gave buffers that make no request.
+    #[error("a chain of ring {queue} makes no request: {reason}")]
+    Malformed {
+        /// Number of the queue.
+        queue: u16,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}

@@ -1,0 +1,4 @@
+//! Virtio: devices of the host and drivers of the guest, with nothing between them but storage that the guest has
+//! shared and a minimal transport.
+
+pub mod device;
