@@ -3,7 +3,7 @@
 use super::{Counters, Counts, Status};
 use crate::domain::Domain;
 use crate::kernel::{Observed, Transition};
-use crate::scenario::{Guest, Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
+use crate::scenario::{Guest, Parallel, Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
 use uvsim_model::config::MachineConfig;
 
 /// Receives a run as it happens.
@@ -18,6 +18,12 @@ pub trait Report {
     fn repeat(&mut self, _repeat: &Repeat, _pass: u64) {}
     /// A loop is over.
     fn repeated(&mut self, _repeat: &Repeat) {}
+    /// Lanes begin: up to [`Report::joined`] all that is told belongs to the [`Report::turn`] before it.
+    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel) {}
+    /// A turn of a lane begins.
+    fn turn(&mut self, _turn: Turn) {}
+    /// The lanes are over.
+    fn joined(&mut self) {}
     /// A statement has ended.
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>);
     /// A statement has failed; follows [`Report::statement`].
@@ -38,6 +44,15 @@ pub trait Report {
     fn end(&mut self, _end: &FileEnd<'_>) {}
     /// Everything has ended.
     fn verdict(&mut self, verdict: &Verdict);
+}
+
+/// A turn of a lane: one statement or workload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The lane, which is the host CPU as well.
+    pub lane: u16,
+    /// It is in a loop of the lane, and not in the first pass.
+    pub again: bool,
 }
 
 /// A statement that has ended.

@@ -160,6 +160,27 @@ pub enum Node {
     Repeat(Repeat),
     /// A paging workload.
     Workload(Workload),
+    /// Lanes that take turns.
+    Parallel(Parallel),
+}
+
+/// `parallel { lane { ... } lane { ... } }`. Lane k acts by host CPU k, which exists. There is none in a lane, and no
+/// lane names a buffer that another one saves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parallel {
+    /// Where it stands.
+    pub place: Place,
+    /// The lanes, at least one; none is empty.
+    pub lanes: Vec<Lane>,
+}
+
+/// A lane: its nodes are run in order, but other lanes have turns in between.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lane {
+    /// Where it stands.
+    pub place: Place,
+    /// What is run, in order.
+    pub nodes: Vec<Node>,
 }
 
 /// `repeat N { ... }`
