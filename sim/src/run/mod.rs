@@ -6,6 +6,8 @@ mod checks;
 mod compare;
 mod execute;
 mod files;
+mod pressure;
+mod replay;
 mod report;
 mod runner;
 mod setup;
@@ -21,9 +23,9 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
+pub use pressure::Counters;
 pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
-pub use workload::Counters;
 
 use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};

@@ -16,7 +16,7 @@ pub(super) struct Runner<'s, 'm, 'r> {
     /// Saved buffers, by number.
     pub(super) buffers: Vec<Vec<u8>>,
     pub(super) counts: Counts,
-    /// Workloads run so far: the number of the next one's random sub-stream.
+    /// Workloads and replays run so far: the number of the next one's random sub-stream.
     pub(super) workloads: u32,
 }
 
@@ -82,6 +82,12 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
                     self.counts.checks += 1;
                     let end = self.run_workload(workload);
                     self.settle(workload.place, end)?;
+                }
+                Node::Replay(replay) => {
+                    self.counts.statements += 1;
+                    self.counts.checks += 1;
+                    let end = self.run_replay(replay);
+                    self.settle(replay.place, end)?;
                 }
             }
         }
@@ -176,7 +182,7 @@ pub(super) fn outcome(stop: Stop) -> Result<Observed, End> {
 /// Loops may be long; those around nothing need no time.
 fn holds_statement(nodes: &[Node]) -> bool {
     nodes.iter().any(|node| match node {
-        Node::Statement(_) | Node::Workload(_) => true,
+        Node::Statement(_) | Node::Workload(_) | Node::Replay(_) => true,
         Node::Repeat(repeat) => holds_statement(&repeat.nodes),
     })
 }

@@ -48,7 +48,8 @@ impl Decoder<'_, '_> {
             }
             "repeat" => self.repeat(node).map(Node::Repeat),
             "workload" => self.workload(node).map(Node::Workload),
-            "parallel" | "replay" => self.reports.error(
+            "replay" => self.replay(node).map(Node::Replay),
+            "parallel" => self.reports.error(
                 span,
                 format!("`{name}` is not available in this version"),
                 "not available",
@@ -99,9 +100,11 @@ impl Decoder<'_, '_> {
             .property("pattern")
             .map_or(Some(Pattern::Uniform), |entry| self.reports.choice(entry, "a pattern", &PATTERNS));
         let seed = reader.property("seed").and_then(|entry| self.reports.number(entry, 0, u64::MAX));
+        let replacement = self.replacement(&mut reader);
         reader.finish(&mut self.reports);
         self.checked = true;
         let (guest, (entry, working_set), first) = (guest?, working_set?, first?);
+        let (policy, window) = replacement?;
         let pages = self.guests[guest.0].pages();
         if first.checked_add(working_set).is_none_or(|end| end > pages) {
             let entry: &KdlEntry = first_entry.filter(|_| first >= pages).unwrap_or(entry);
@@ -119,6 +122,8 @@ impl Decoder<'_, '_> {
             writes: writes?,
             pattern: pattern?,
             seed,
+            policy,
+            window,
         })
     }
 
@@ -207,7 +212,7 @@ impl Decoder<'_, '_> {
     }
 
     /// The text of a node without its block, single-spaced.
-    fn written(&self, node: &KdlNode) -> String {
+    pub(super) fn written(&self, node: &KdlNode) -> String {
         let mut text = node.name().value().to_owned();
         for entry in node.entries() {
             text.push(' ');
