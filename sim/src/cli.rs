@@ -4,6 +4,7 @@ mod domain;
 mod host_info;
 mod host_key;
 mod image;
+mod trace;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -117,6 +118,9 @@ enum Command {
     /// Make SE images, show what is in one, or try whether a machine boots it
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Look at traces of memory accesses, or make them small
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -183,6 +187,7 @@ pub(crate) fn run() -> ExitCode {
             }
         },
         Command::Image(command) => image::run(command),
+        Command::Trace(command) => trace::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

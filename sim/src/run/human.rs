@@ -5,7 +5,7 @@ use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Turn, Verdic
 use crate::domain::{self, Domain, Severity};
 use crate::explain::wrap;
 use crate::kernel::Transition;
-use crate::scenario::{Guest, Outcome, Parallel, Place, Repeat, Scenario, ScenarioErrors, Step, Workload, shown};
+use crate::scenario::{Guest, Outcome, Parallel, Place, Repeat, Scenario, ScenarioErrors, Step, shown};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
@@ -241,12 +241,12 @@ impl<W: Write> Report for Human<W> {
         }
     }
 
-    fn progress(&mut self, workload: &Workload, accesses: u64) {
-        if !self.bars || workload.accesses < LONG {
+    fn progress(&mut self, goal: u64, accesses: u64) {
+        if !self.bars || goal < LONG {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(workload.accesses);
+            let bar = ProgressBar::new(goal);
             if let Ok(style) = ProgressStyle::with_template("    {bar:40} {human_pos}/{human_len} accesses {per_sec}") {
                 bar.set_style(style);
             }
@@ -263,12 +263,15 @@ impl<W: Write> Report for Human<W> {
             return;
         }
         let c = &end.counters;
-        let good = c.mismatches == 0 && c.accesses == end.workload.accesses;
+        let good = c.mismatches == 0 && c.accesses == end.goal;
         let mark = if good { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
-        let text = format!("{}{mark} {}{}", self.indent(), self.lane(), end.workload.text);
+        let text = format!("{}{mark} {}{}", self.indent(), self.lane(), end.text);
         self.line(&text);
+        let misses = c.miss_ratio() * 100.0;
+        let set = end.working_set.map(|size| format!(" · working set {:.1} pages, at most {}", size.mean, size.max));
         let text = format!(
-            "{}  {} accesses: {} reads, {} writes · {} faults · {} pages in, {} out · {} mismatches",
+            "{}  {} accesses: {} reads, {} writes · {} faults · {} pages in, {} out · {misses:.2} % missed{} · {} \
+             mismatches",
             self.indent(),
             c.accesses,
             c.reads,
@@ -276,6 +279,7 @@ impl<W: Write> Report for Human<W> {
             c.faults,
             c.page_ins,
             c.page_outs,
+            set.unwrap_or_default(),
             c.mismatches
         );
         self.line(&text.style(DIM).to_string());

@@ -100,7 +100,7 @@ impl<W: Write> Report for Json<W> {
 
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>) {
         let c = &end.counters;
-        let rest = json!({
+        let mut rest = json!({
             "guest": end.guest,
             "accesses": c.accesses,
             "reads": c.reads,
@@ -109,8 +109,13 @@ impl<W: Write> Report for Json<W> {
             "page_ins": c.page_ins,
             "page_outs": c.page_outs,
             "mismatches": c.mismatches,
+            "miss_ratio": (c.miss_ratio() * 1e6).round() / 1e6,
         });
-        self.at("workload", scenario, end.workload.place, rest);
+        if let Some(size) = end.working_set {
+            rest["working_set_max"] = size.max.into();
+            rest["working_set_mean"] = ((size.mean * 1e3).round() / 1e3).into();
+        }
+        self.at(end.event, scenario, end.place, rest);
     }
 
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>) {

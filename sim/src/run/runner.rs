@@ -16,7 +16,7 @@ pub(super) struct Runner<'s, 'm, 'r> {
     /// Saved buffers, by number.
     pub(super) buffers: Vec<Vec<u8>>,
     pub(super) counts: Counts,
-    /// Workloads run so far: the number of the next one's random sub-stream.
+    /// Workloads and replays run so far: the number of the next one's random sub-stream.
     pub(super) workloads: u32,
     /// Times that lanes have run so far: the number of the next one's random sub-stream.
     pub(super) parallels: u32,
@@ -88,6 +88,12 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
                 self.counts.checks += 1;
                 let end = self.run_workload(workload);
                 self.settle(workload.place, end)
+            }
+            Node::Replay(replay) => {
+                self.counts.statements += 1;
+                self.counts.checks += 1;
+                let end = self.run_replay(replay);
+                self.settle(replay.place, end)
             }
             Node::Parallel(parallel) => self.run_parallel(parallel),
         }
@@ -181,7 +187,7 @@ pub(super) fn outcome(stop: Stop) -> Result<Observed, End> {
 /// Loops may be long; those around nothing need no time.
 pub(super) fn holds_statement(nodes: &[Node]) -> bool {
     nodes.iter().any(|node| match node {
-        Node::Statement(_) | Node::Workload(_) => true,
+        Node::Statement(_) | Node::Workload(_) | Node::Replay(_) => true,
         Node::Repeat(repeat) => holds_statement(&repeat.nodes),
         Node::Parallel(parallel) => parallel.lanes.iter().any(|lane| holds_statement(&lane.nodes)),
     })

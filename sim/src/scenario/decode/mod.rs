@@ -5,6 +5,7 @@ mod life;
 mod machine;
 mod operand;
 mod parallel;
+mod replay;
 mod step;
 mod uvc;
 mod verb;
@@ -156,7 +157,7 @@ impl Decoder<'_, '_> {
                 span,
                 "nothing is checked in this file".to_owned(),
                 "checks nothing",
-                "write an `expect=`, a comparison in a read, a `check` or a `workload`",
+                "write an `expect=`, a comparison in a read, a `check`, a `workload` or a `replay`",
             );
         }
         Some((head??, steps))

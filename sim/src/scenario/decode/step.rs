@@ -51,12 +51,7 @@ impl Decoder<'_, '_> {
             "workload" => self.workload(node).map(Node::Workload),
             "parallel" => self.parallel(node).map(Node::Parallel),
             "lane" => self.reports.error(span, "`lane` does not belong here".to_owned(), "not here", LANES),
-            "replay" => self.reports.error(
-                span,
-                format!("`{name}` is not available in this version"),
-                "not available",
-                "the language has it, this program does not run it yet",
-            ),
+            "replay" => self.replay(node).map(Node::Replay),
             "step" | "scenario" | "machine" => self.reports.error(
                 span,
                 format!("`{name}` does not belong inside a step"),
@@ -102,9 +97,11 @@ impl Decoder<'_, '_> {
             .property("pattern")
             .map_or(Some(Pattern::Uniform), |entry| self.reports.choice(entry, "a pattern", &PATTERNS));
         let seed = reader.property("seed").and_then(|entry| self.reports.number(entry, 0, u64::MAX));
+        let replacement = self.replacement(&mut reader);
         reader.finish(&mut self.reports);
         self.checked = true;
         let (guest, (entry, working_set), first) = (guest?, working_set?, first?);
+        let (policy, window) = replacement?;
         let pages = self.guests[guest.0].pages();
         if first.checked_add(working_set).is_none_or(|end| end > pages) {
             let entry: &KdlEntry = first_entry.filter(|_| first >= pages).unwrap_or(entry);
@@ -122,6 +119,8 @@ impl Decoder<'_, '_> {
             writes: writes?,
             pattern: pattern?,
             seed,
+            policy,
+            window,
         })
     }
 
@@ -219,7 +218,7 @@ impl Decoder<'_, '_> {
     }
 
     /// The text of a node without its block, single-spaced.
-    fn written(&self, node: &KdlNode) -> String {
+    pub(super) fn written(&self, node: &KdlNode) -> String {
         let mut text = node.name().value().to_owned();
         for entry in node.entries() {
             text.push(' ');
