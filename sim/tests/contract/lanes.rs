@@ -79,7 +79,7 @@ fn reports_name_the_lane() {
     let (_, events) = events(&text, Options::default());
     let of = |event: &str| events.iter().filter(|found| found["event"] == event).cloned().collect::<Vec<_>>();
     let [parallel] = &of("parallel")[..] else { panic!() };
-    assert_eq!((&parallel["lanes"], &parallel["line"], &parallel["lane"]), (&2.into(), &8.into(), &Value::Null));
+    assert_eq!((&parallel["lanes"], &parallel["line"], &parallel["lane"]), (&2.into(), &9.into(), &Value::Null));
     let lanes: Vec<&Value> =
         events.iter().filter(|event| !event["text"].is_null()).map(|event| &event["lane"]).collect();
     assert_eq!(lanes.len(), 6);
