@@ -105,7 +105,7 @@ mod tests {
         for _ in 0..600 {
             let random = stream.next_u64();
             let kind = ["I ", " L", " S", " M"][(random >> 60 & 3) as usize];
-            let page = (random & 0xff) * (random >> 8 & 0xff) * 12 >> 16;
+            let page = ((random & 0xff) * (random >> 8 & 0xff) * 12) >> 16;
             writeln!(
                 trace,
                 "{kind} {:x},{}",
