@@ -6,6 +6,7 @@ mod checks;
 mod compare;
 mod execute;
 mod files;
+mod io;
 mod report;
 mod runner;
 mod setup;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
-pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
+pub use report::{Failure, FileEnd, IoCounters, IoEnd, Report, StatementEnd, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
 pub use workload::Counters;
 

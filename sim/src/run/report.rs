@@ -26,6 +26,8 @@ pub trait Report {
     fn progress(&mut self, _workload: &Workload, _accesses: u64) {}
     /// A workload has ended.
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>);
+    /// The file is over; what the devices of a guest have done.
+    fn io(&mut self, _scenario: &Scenario, _end: &IoEnd<'_>) {}
     /// A mistake of the file that shows only when it runs.
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>);
     /// Arguments that cannot be used; nothing but [`Report::verdict`] follows.
@@ -75,6 +77,56 @@ pub struct WorkloadEnd<'a> {
     pub guest: &'a str,
     /// What was counted.
     pub counters: Counters,
+}
+
+/// What the devices of a guest have done.
+#[derive(Debug)]
+pub struct IoEnd<'a> {
+    /// The guest.
+    pub guest: &'a Guest,
+    /// What was counted.
+    pub counters: IoCounters,
+}
+
+/// Counters of a guest's devices, over all of its lives. Deterministic: none of them is a time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IoCounters {
+    /// Requests that the devices answered.
+    pub requests: u64,
+    /// Bytes that the devices read from the guest's buffers.
+    pub bytes_read: u64,
+    /// Bytes that the devices wrote to the guest's buffers.
+    pub bytes_written: u64,
+    /// Copies into and out of the bounce buffer.
+    pub bounce_copies: u64,
+    /// Bytes copied so.
+    pub bounce_bytes: u64,
+    /// Slots of the bounce buffer.
+    pub slots: u64,
+    /// The most of them in use at a time.
+    pub slots_peak: u64,
+    /// Requests answered and slots in use, whenever the latter had changed after a statement.
+    pub slots_over_time: Vec<(u64, u64)>,
+    /// Pages that the host pinned for its devices.
+    pub pins: u64,
+    /// Pages that it released.
+    pub unpins: u64,
+    /// Pages that the drivers shared.
+    pub shares: u64,
+    /// Pages that they took back.
+    pub unshares: u64,
+    /// Accesses of devices that the channel refused.
+    pub refusals: u64,
+    /// Notifications of queues.
+    pub notifications: u64,
+}
+
+impl IoCounters {
+    /// Ultravisor calls on account of the devices.
+    #[must_use]
+    pub const fn calls(&self) -> u64 {
+        self.pins + self.unpins + self.shares + self.unshares
+    }
 }
 
 /// A file that has ended.

@@ -1,6 +1,8 @@
 //! From a KDL document to a [`Scenario`]: names are resolved, rules are checked, all errors collected.
 
+mod devices;
 mod guest;
+mod io;
 mod life;
 mod machine;
 mod operand;
@@ -59,6 +61,7 @@ pub(super) fn scenario(
         crossings: Vec::new(),
         checked: false,
         added_vcpus: BTreeSet::new(),
+        links: Vec::new(),
     };
     let head = decoder.document(&document);
     match head {
@@ -95,6 +98,8 @@ struct Decoder<'a, 'f> {
     checked: bool,
     /// vCPUs that an earlier line creates.
     added_vcpus: BTreeSet<(GuestId, u16)>,
+    /// Network devices that name another one, which may come later.
+    links: Vec<devices::Link>,
 }
 
 /// A name that `save=` gives.
@@ -140,6 +145,7 @@ impl Decoder<'_, '_> {
                 _ => steps.extend(self.step(node)),
             }
         }
+        self.join();
         self.crossings();
         if self.domain.is_some() && self.guests.is_empty() && self.reports.errors.is_empty() {
             let message = "the file has no guest that the domain could set up".to_owned();

@@ -2,6 +2,7 @@
 
 mod files;
 mod hostile;
+mod io;
 mod life;
 mod reports;
 mod rules;
