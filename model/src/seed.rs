@@ -39,6 +39,8 @@ pub enum Purpose {
     Workload = 7,
     /// Keys of images made on the fly: sub-stream = guest in file order.
     Images = 8,
+    /// Entropy devices: sub-stream = guest in file order.
+    Entropy = 9,
 }
 
 /// A stream of random numbers; a `Rng` of the rand crate.
@@ -111,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 8] = [
+    const PURPOSES: [Purpose; 9] = [
         Purpose::Handles,
         Purpose::Configurations,
         Purpose::HostKeys,
@@ -120,6 +122,7 @@ mod tests {
         Purpose::LoadRandom,
         Purpose::Workload,
         Purpose::Images,
+        Purpose::Entropy,
     ];
 
     /// All expected values here were computed with a ChaCha20 of our own in Python, not with this library.

@@ -77,8 +77,8 @@ pub(super) static ALL: &[Outcome] = &[
         name: "io-refused",
         meaning: "The channel could not access the frame because it is secure. There is no program interruption; no \
             byte was \
-            transferred.",
-        raised_by: "`device read` and `device write`.",
+            transferred. A statement about a device of the guest ends so, too, when the device cannot use its rings.",
+        raised_by: "`device read` and `device write`, statements of guests about their devices.",
         answer: "A host makes the page accessible first: pin it if it is shared, else export it (`host \
             make-accessible`).",
         rules: "T10 T11 I-09 Q33 D23",
@@ -126,10 +126,10 @@ pub(super) static ALL: &[Outcome] = &[
     },
     Outcome {
         name: "io-error",
-        meaning: "The device answered that the request failed, or it cannot use its rings any more and needs a reset.",
+        meaning: "The device answered that the request failed, or the driver knows that it would.",
         raised_by: "Statements of guests about their devices: a sector behind the end of the disk, a write to a disk \
-            that is read-only, rings that the host has spoilt.",
-        answer: "Look at the sector; after `DEVICE_NEEDS_RESET` only new drivers help: `host teardown`, `host start`.",
+            that is read-only.",
+        answer: "Look at the sector, and at `read-only=` of the disk.",
         rules: "T10 T11",
         source: "Virtio 1.2, 2.1 and 5.2; the word is the scenario language's.",
     },

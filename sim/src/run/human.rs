@@ -265,7 +265,7 @@ impl<W: Write> Report for Human<W> {
         let c = &end.counters;
         self.line("");
         self.line(&format!("  {}", format!("devices of {}", end.guest.name).style(TITLE)));
-        let bytes = format!("{} bytes read by devices, {} written", c.bytes_read, c.bytes_written);
+        let bytes = format!("{} bytes read, {} written", c.bytes_read, c.bytes_written);
         let rows = [
             ("requests", format!("{}, {} notifications, {bytes}", c.requests, c.notifications)),
             ("bounce buffer", format!("{} copies, {} bytes", c.bounce_copies, c.bounce_bytes)),

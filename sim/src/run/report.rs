@@ -91,11 +91,11 @@ pub struct IoEnd<'a> {
 /// Counters of a guest's devices, over all of its lives. Deterministic: none of them is a time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct IoCounters {
-    /// Requests that the devices answered.
+    /// Requests begun.
     pub requests: u64,
-    /// Bytes that the devices read from the guest's buffers.
+    /// Bytes that the guest has read from its devices.
     pub bytes_read: u64,
-    /// Bytes that the devices wrote to the guest's buffers.
+    /// Bytes that it has written to them.
     pub bytes_written: u64,
     /// Copies into and out of the bounce buffer.
     pub bounce_copies: u64,
@@ -105,7 +105,7 @@ pub struct IoCounters {
     pub slots: u64,
     /// The most of them in use at a time.
     pub slots_peak: u64,
-    /// Requests answered and slots in use, whenever the latter had changed after a statement.
+    /// Number of a request, from 1, and slots in use while the device had it; at most 64 points.
     pub slots_over_time: Vec<(u64, u64)>,
     /// Pages that the host pinned for its devices.
     pub pins: u64,

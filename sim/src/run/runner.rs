@@ -1,6 +1,7 @@
 //! One scenario on its machine, from the first step to the last.
 
 use super::execute::Failed;
+use super::io::Devices;
 use super::report::{Failure, Report, StatementEnd};
 use super::{Counts, Options, Status, setup};
 use crate::kernel::{FaultAnswers, Kernel, Observed, Stop};
@@ -18,6 +19,8 @@ pub(super) struct Runner<'s, 'm, 'r> {
     pub(super) counts: Counts,
     /// Workloads run so far: the number of the next one's random sub-stream.
     pub(super) workloads: u32,
+    /// Devices of the guests, and their drivers.
+    pub(super) devices: Devices,
 }
 
 /// Why a file ends early.
@@ -36,6 +39,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         report: &'r mut dyn Report,
     ) -> Self {
         kernel.deadline = options.deadline;
+        let devices = Devices::new(scenario, kernel.machine());
         Self {
             scenario,
             kernel,
@@ -45,12 +49,17 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             buffers: vec![Vec::new(); scenario.buffers.len()],
             counts: Counts::default(),
             workloads: 0,
+            devices,
         }
     }
 
     /// Runs all steps, or as many as go as expected. The invariants are looked at in either case.
     pub(super) fn run_all(&mut self) -> Status {
-        let status = self.run_steps();
+        let status = match self.bind_drivers() {
+            Ok(()) => self.run_steps(),
+            Err(status) => status,
+        };
+        self.report_devices();
         let Err(violation) = self.kernel.machine().check_invariants() else { return status };
         let failure = Failure {
             page: None,
@@ -123,7 +132,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
 
     /// Runs a statement and compares; what came out is returned in either case.
     fn perform(&mut self, statement: &'s Statement) -> Result<Observed, Failed> {
-        let done = self.execute(statement);
+        let done = self.execute(statement).and_then(|got| self.follow(statement, got));
         match self.kernel.take_changed() {
             None => done,
             Some(message) => {

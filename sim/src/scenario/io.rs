@@ -163,7 +163,7 @@ pub enum DiskData {
 /// What `check io` looks at; at least one is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IoCheck {
-    /// Requests answered.
+    /// Requests begun.
     pub requests: Option<u64>,
     /// Bytes copied into and out of the bounce buffer.
     pub bounced: Option<u64>,
