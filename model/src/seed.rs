@@ -137,6 +137,7 @@ mod tests {
             "ff60e8faab423a00c8b47f177f88f27b50f0bd41449397bd7a71b2ea8d377c8d",
             "99adf96efa7c7decd8862b66b183adcfa11d7302c0e0ea2ac9eea45a53138dc2",
             "18984a0f8fd2e7c507703460688f607a82fab946a94e25c19ae363ee25010363",
+            "a7459d5b5bd2148ab6b79aed9d749aa56da3c27d8fd2d7c56be7ac2f88f67d80",
         ];
         for (purpose, expected) in PURPOSES.into_iter().zip(expected) {
             assert_eq!(start::<32>(Seed(1).stream(purpose)), expected, "{purpose:?}");

@@ -144,7 +144,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     /// Reports how something ended, if it did not end well.
-    fn settle(&mut self, place: Place, end: Result<(), End>) -> Result<(), Status> {
+    pub(super) fn settle(&mut self, place: Place, end: Result<(), End>) -> Result<(), Status> {
         let status = match end {
             Ok(()) => return Ok(()),
             Err(End::Failed(failure, status)) => {

@@ -138,7 +138,7 @@ impl Runner<'_, '_, '_> {
 
     /// What a driver does.
     pub(super) fn guest_io(&mut self, statement: &Statement, guest: GuestId, io: &GuestIo) -> Result<Observed, Failed> {
-        let (got, bytes) = match self.drive(statement.cpu, guest.0, io) {
+        let (got, bytes) = match self.drive_device(statement.cpu, guest.0, io) {
             Ok(done) => done,
             Err(stop) => (outcome(stop).map_err(|end| (None, end))?, None),
         };
@@ -166,7 +166,7 @@ impl Runner<'_, '_, '_> {
         Ok(got)
     }
 
-    fn drive(&mut self, vcpu: u16, guest: usize, io: &GuestIo) -> Result<Done, Stop> {
+    fn drive_device(&mut self, vcpu: u16, guest: usize, io: &GuestIo) -> Result<Done, Stop> {
         let at = IoAt { guest, vcpu, faults: self.faults };
         let (board, kernel) = (&mut self.devices.board, &mut self.kernel);
         match io {
