@@ -10,7 +10,7 @@
 //! - [`refusals`]: what every call looks at, in order.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod domain;
 pub mod explain;
