@@ -32,7 +32,11 @@ pub(super) struct Devices {
 impl Devices {
     pub(super) fn new(scenario: &Scenario, machine: &Machine) -> Self {
         let count = scenario.guests.len();
-        Self { board: Board::new(attached(scenario, machine)), bound: vec![None; count], before: vec![IoStatistics::default(); count] }
+        Self {
+            board: Board::new(attached(scenario, machine)),
+            bound: vec![None; count],
+            before: vec![IoStatistics::default(); count],
+        }
     }
 
     fn statistics(&self, guest: usize) -> IoStatistics {
@@ -145,7 +149,9 @@ impl Runner<'_, '_, '_> {
         let got = self.judge(&statement.expectation, None, got)?;
         let (Outcome::Ok, Some(bytes)) = (got.outcome, bytes) else { return Ok(got) };
         let (compare, save) = match io {
-            GuestIo::DiskRead { compare, save, .. } | GuestIo::Receive { compare, save, .. } => (compare.as_ref(), *save),
+            GuestIo::DiskRead { compare, save, .. } | GuestIo::Receive { compare, save, .. } => {
+                (compare.as_ref(), *save)
+            }
             GuestIo::Entropy { save, .. } => (None, *save),
             _ => (None, None),
         };
@@ -304,7 +310,31 @@ fn thinned(series: &[(u64, u64)]) -> Vec<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::Json;
+    use super::super::{Options, run_scenario};
     use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn drivers_come_and_go_with_the_configuration() {
+        let text = "scenario s\nguest a memory=\"1MiB\" state=none { disk d size=\"512B\"; }\nstep t {\n\
+                    guest disk-read a disk=d sector=0 count=1 expect=no-device\n\
+                    host start a\n\
+                    guest disk-write a disk=d sector=0 text=kept\n\
+                    host teardown a\n\
+                    guest disk-read a disk=d sector=0 count=1 expect=no-device\n\
+                    host start a\n\
+                    guest disk-read a disk=d sector=0 count=1 text=kept\n\
+                    check io a requests=2 slots=3\n}";
+        let scenario = Scenario::parse(Path::new("s.kdl"), text).unwrap();
+        let mut out = Vec::new();
+        let (status, _) = run_scenario(&scenario, Options::default(), &mut Json::new(&mut out));
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(status, Status::Pass, "{text}");
+        let line = text.lines().find(|line| line.contains("\"event\":\"io\"")).unwrap();
+        assert!(line.contains("\"requests\":2,\"bytes_read\":512,\"bytes_written\":512,"), "{line}");
+        assert!(line.contains("\"slots\":64,\"slots_peak\":3,\"slots_over_time\":[[1,3],[2,3]],"), "{line}");
+    }
 
     #[test]
     fn a_long_course_keeps_its_end() {
