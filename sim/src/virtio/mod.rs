@@ -2,3 +2,7 @@
 //! shared and a minimal transport.
 
 pub mod device;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
