@@ -9,6 +9,7 @@
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`refusals`]: what every call looks at, in order.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
+//! - [`virtio`]: devices that see what a guest has shared.
 
 #![deny(unsafe_code)]
 

@@ -5,3 +5,7 @@ pub mod board;
 pub mod device;
 mod driver;
 mod port;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
