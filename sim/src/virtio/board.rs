@@ -4,6 +4,7 @@
 //! the guest's own CPU, so that every byte takes the way that the machine checks.
 
 mod guest;
+mod hosted;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use guest::GuestBoard;
 use virtio_queue::Queue;
 
 pub use super::driver::ring::Fault;
+pub use hosted::Hosted;
 pub use outcome::{IoOutcome, IoStatistics, Service};
 
 /// A device as the board uses it: a model together with its way to the guest's storage.

@@ -474,7 +474,7 @@ impl<D> Slot<D> {
     fn network(&mut self) -> Option<(&mut network::Network, &mut Ring)> {
         let State::Bound(bound) = &mut self.state else { return None };
         let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
-        Some((network, rings.get_mut(usize::from(network::RECEIVE))?))
+        Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
     }
 }
 

@@ -322,3 +322,39 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
         assert_eq!((statistics.unshare_calls, statistics.unpin_calls), (2, 2));
     });
 }
+
+/// A board with the device models, on a running guest.
+fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
+    let scenario = Scenario::parse(Path::new("s.kdl"), "scenario s\nguest a memory=\"1MiB\"\nstep s { }").unwrap();
+    let machine = Machine::new(scenario.machine.clone()).unwrap();
+    let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
+    kernel.watch = false;
+    let attach = |device: Hosted| Attachment { name: device.device_type().to_string(), iommu: true, device };
+    let devices = devices.into_iter().map(attach).collect();
+    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb: 128, devices }]);
+    board.boot(&mut kernel, AT).unwrap();
+    test(&mut board, &mut kernel);
+    board.shutdown(&mut kernel, AT).unwrap();
+}
+
+#[test]
+fn the_device_models_serve_the_drivers() {
+    use crate::virtio::device::{AnyDevice, Block, Console, Network};
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    let devices = vec![Hosted::new(disk), Hosted::loop_back(card), Hosted::new(console)];
+    hosted(devices, |board, kernel| {
+        assert_eq!(board.disk_write(kernel, AT, 0, 1, &[7; 512]).unwrap(), IoOutcome::Done);
+        let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 3).unwrap();
+        assert_eq!((outcome, bytes), (IoOutcome::Done, [[5; 512], [7; 512], [5; 512]].concat()));
+        for text in [&b"a frame of some bytes"[..], &b"another"[..]] {
+            assert_eq!(board.send(kernel, AT, 1, text).unwrap(), IoOutcome::Done);
+            assert_eq!(board.receive(kernel, AT, 1).unwrap(), (IoOutcome::Done, Some(text.to_vec())));
+        }
+        assert_eq!(board.receive(kernel, AT, 1).unwrap(), (IoOutcome::Done, None));
+        assert_eq!(board.console_write(kernel, AT, 2, b"hello").unwrap(), IoOutcome::Done);
+        assert_eq!(board.console_output(0, 2), b"hello");
+        assert!(board.statistics(0).pin_calls > 0);
+    });
+}

@@ -20,7 +20,7 @@ use virtio_drivers::transport::{DeviceType, Transport};
 /// A bound driver.
 pub(crate) enum Driver {
     Block(Block),
-    Network(Network),
+    Network(Box<Network>),
     Console(Console),
     Entropy(Entropy),
 }
@@ -33,7 +33,7 @@ impl Driver {
     pub(crate) fn bind(port: Port) -> virtio_drivers::Result<Self> {
         match port.device_type() {
             DeviceType::Block => Block::bind(port).map(Self::Block),
-            DeviceType::Network => Network::bind(port).map(Self::Network),
+            DeviceType::Network => Network::bind(port).map(|network| Self::Network(Box::new(network))),
             DeviceType::Console => Console::bind(port).map(Self::Console),
             DeviceType::EntropySource => Entropy::bind(port).map(Self::Entropy),
             _ => Err(virtio_drivers::Error::Unsupported),
