@@ -91,7 +91,7 @@ fn what_devices_take_of_the_memory() {
     assert!(parse(&guest("swiotlb=256", "rng")).is_ok());
     rejects(&guest("swiotlb=-1", "rng"), "-1 is too small", "swiotlb=-1");
     let many: String = (0..63).map(|number| format!("net n{number}\n")).collect();
-    rejects(&guest("swiotlb=0", &many), "the devices need 1032192 bytes", "net n0");
+    rejects(&guest("swiotlb=0", &many), "the devices need 1032192 bytes", "swiotlb=0");
     // One entropy source: 32 pages of slots, 2 of rings.
     let start = (1 << 20) - 34 * 4096;
     assert!(parse(&guest("", &format!("load {} hex=\"00\"; rng", start - 1))).is_ok());
