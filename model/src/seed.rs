@@ -39,6 +39,8 @@ pub enum Purpose {
     Workload = 7,
     /// Keys of images made on the fly: sub-stream = guest in file order.
     Images = 8,
+    /// Entropy devices: sub-stream = guest in file order.
+    Entropy = 9,
 }
 
 /// A stream of random numbers; a `Rng` of the rand crate.
@@ -111,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 8] = [
+    const PURPOSES: [Purpose; 9] = [
         Purpose::Handles,
         Purpose::Configurations,
         Purpose::HostKeys,
@@ -120,6 +122,7 @@ mod tests {
         Purpose::LoadRandom,
         Purpose::Workload,
         Purpose::Images,
+        Purpose::Entropy,
     ];
 
     /// All expected values here were computed with a ChaCha20 of our own in Python, not with this library.
@@ -134,6 +137,7 @@ mod tests {
             "ff60e8faab423a00c8b47f177f88f27b50f0bd41449397bd7a71b2ea8d377c8d",
             "99adf96efa7c7decd8862b66b183adcfa11d7302c0e0ea2ac9eea45a53138dc2",
             "18984a0f8fd2e7c507703460688f607a82fab946a94e25c19ae363ee25010363",
+            "a7459d5b5bd2148ab6b79aed9d749aa56da3c27d8fd2d7c56be7ac2f88f67d80",
         ];
         for (purpose, expected) in PURPOSES.into_iter().zip(expected) {
             assert_eq!(start::<32>(Seed(1).stream(purpose)), expected, "{purpose:?}");

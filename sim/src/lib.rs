@@ -11,8 +11,9 @@
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`refusals`]: what every call looks at, in order.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
+//! - [`virtio`]: devices that see what a guest has shared.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod domain;
 pub mod explain;

@@ -24,6 +24,10 @@ pub(super) const NAMES: &[&str] = &[
     "io-refused",
     "unmapped",
     "invalid",
+    "no-bounce-slot",
+    "no-device",
+    "io-error",
+    "no-data",
 ];
 
 /// One outcome.
@@ -73,8 +77,8 @@ pub(super) static ALL: &[Outcome] = &[
         name: "io-refused",
         meaning: "The channel could not access the frame because it is secure. There is no program interruption; no \
             byte was \
-            transferred.",
-        raised_by: "`device read` and `device write`.",
+            transferred. A statement about a device of the guest ends so, too, when the device cannot use its rings.",
+        raised_by: "`device read` and `device write`, statements of guests about their devices.",
         answer: "A host makes the page accessible first: pin it if it is shared, else export it (`host \
             make-accessible`).",
         rules: "T10 T11 I-09 Q33 D23",
@@ -98,6 +102,44 @@ pub(super) static ALL: &[Outcome] = &[
         answer: "Look at the order of the commands.",
         rules: "D83",
         source: "Linux arch/s390/kvm/kvm-s390.c and pv.c decide when; the word is the scenario language's.",
+    },
+    Outcome {
+        name: "no-bounce-slot",
+        meaning: "The bounce buffer of the guest has no run of free slots that the request fits into. The driver has \
+            given the request back; the device has seen nothing of it.",
+        raised_by: "`guest disk-read`, `disk-write`, `send`, `console-write` and `entropy`.",
+        answer: "Give the guest more slots (`swiotlb=` of the guest), or make the request smaller.",
+        rules: "T56",
+        source: "Linux kernel/dma/swiotlb.c, which says \"swiotlb buffer is full\"; the word is the scenario language's.",
+    },
+    Outcome {
+        name: "no-device",
+        meaning: "No driver is bound to the device: it does not offer VIRTIO_F_ACCESS_PLATFORM, so that the driver \
+            of a protected guest leaves it alone; or the guest has not run yet, or its devices were removed, or the \
+            bounce buffer had no room for the buffers that the driver hands out at the start.",
+        raised_by: "Statements of guests about their devices.",
+        answer: "Write `iommu=#true` at the device, as `iommu='on'` in a domain definition; `host start` binds the \
+            drivers again.",
+        rules: "T56",
+        source: "Linux arch/s390/kernel/uv.c and drivers/virtio/virtio.c require the feature; the word is the scenario \
+            language's.",
+    },
+    Outcome {
+        name: "io-error",
+        meaning: "The device answered that the request failed, or the driver knows that it would.",
+        raised_by: "Statements of guests about their devices: a sector behind the end of the disk, a write to a disk \
+            that is read-only.",
+        answer: "Look at the sector, and at `read-only=` of the disk.",
+        rules: "T10 T11",
+        source: "Virtio 1.2, 2.1 and 5.2; the word is the scenario language's.",
+    },
+    Outcome {
+        name: "no-data",
+        meaning: "The device has put nothing into the buffers that wait for it.",
+        raised_by: "`guest receive`.",
+        answer: "Let the other end send first.",
+        rules: "",
+        source: LANGUAGE,
     },
 ];
 

@@ -208,6 +208,12 @@ impl Kernel<'_> {
     pub fn is_live(&self, guest: usize) -> bool {
         self.guests[guest].live
     }
+
+    /// Bytes of guest storage.
+    #[must_use]
+    pub fn guest_memory(&self, guest: usize) -> u64 {
+        self.guests[guest].plan.memory
+    }
 }
 
 /// Whether a vCPU in this state runs.

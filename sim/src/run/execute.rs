@@ -33,6 +33,8 @@ impl<'s> Runner<'s, '_, '_> {
             Verb::GuestDiagnose { guest, diagnose } => self.diagnose(statement, *guest, diagnose),
             Verb::CheckCpu { guest, vcpu, check } => self.check_cpu(*guest, *vcpu, check),
             Verb::CheckLeaks { guest, check } => self.check_leaks(*guest, *check),
+            Verb::CheckIo { guest, check } => self.check_io(*guest, *check),
+            Verb::GuestIo { guest, io } => self.guest_io(statement, *guest, io),
             Verb::CheckInvariants => self.check_invariants(),
             Verb::GuestVerify { guest, address, data, frames } => {
                 self.verify(statement, *guest, GuestAddress(*address), data, *frames)

@@ -1,6 +1,6 @@
 //! A run as one JSON object a line. Keys may be added to these, never taken away.
 
-use super::{Failure, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
+use super::{Failure, IoEnd, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 use crate::domain::{self, Domain};
 use crate::kernel::Observed;
 use crate::scenario::{Expectation, Guest, Outcome, Parallel, Place, Scenario, ScenarioErrors, Step};
@@ -116,6 +116,28 @@ impl<W: Write> Report for Json<W> {
             rest["working_set_mean"] = ((size.mean * 1e3).round() / 1e3).into();
         }
         self.at(end.event, scenario, end.place, rest);
+    }
+
+    fn io(&mut self, scenario: &Scenario, end: &IoEnd<'_>) {
+        let c = &end.counters;
+        let rest = json!({
+            "guest": end.guest.name,
+            "requests": c.requests,
+            "bytes_read": c.bytes_read,
+            "bytes_written": c.bytes_written,
+            "bounce_copies": c.bounce_copies,
+            "bounce_bytes": c.bounce_bytes,
+            "slots": c.slots,
+            "slots_peak": c.slots_peak,
+            "slots_over_time": c.slots_over_time,
+            "pins": c.pins,
+            "unpins": c.unpins,
+            "shares": c.shares,
+            "unshares": c.unshares,
+            "refusals": c.refusals,
+            "cost": { "copies": c.bounce_copies, "queue": c.notifications, "uv_calls": c.calls() },
+        });
+        self.at("io", scenario, end.guest.place, rest);
     }
 
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>) {

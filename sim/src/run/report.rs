@@ -33,6 +33,8 @@ pub trait Report {
     fn progress(&mut self, _goal: u64, _accesses: u64) {}
     /// A workload or replay has ended.
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>);
+    /// The file is over; what the devices of a guest have done.
+    fn io(&mut self, _scenario: &Scenario, _end: &IoEnd<'_>) {}
     /// A mistake of the file that shows only when it runs.
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>);
     /// Arguments that cannot be used; nothing but [`Report::verdict`] follows.
@@ -99,6 +101,56 @@ pub struct WorkloadEnd<'a> {
     pub counters: Counters,
     /// How large its working set was, if the policy knows.
     pub working_set: Option<WorkingSetSize>,
+}
+
+/// What the devices of a guest have done.
+#[derive(Debug)]
+pub struct IoEnd<'a> {
+    /// The guest.
+    pub guest: &'a Guest,
+    /// What was counted.
+    pub counters: IoCounters,
+}
+
+/// Counters of a guest's devices, over all of its lives. Deterministic: none of them is a time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IoCounters {
+    /// Requests begun.
+    pub requests: u64,
+    /// Bytes that the guest has read from its devices.
+    pub bytes_read: u64,
+    /// Bytes that it has written to them.
+    pub bytes_written: u64,
+    /// Copies into and out of the bounce buffer.
+    pub bounce_copies: u64,
+    /// Bytes copied so.
+    pub bounce_bytes: u64,
+    /// Slots of the bounce buffer.
+    pub slots: u64,
+    /// The most of them in use at a time.
+    pub slots_peak: u64,
+    /// Number of a request, from 1, and slots in use while the device had it; at most 64 points.
+    pub slots_over_time: Vec<(u64, u64)>,
+    /// Pages that the host pinned for its devices.
+    pub pins: u64,
+    /// Pages that it released.
+    pub unpins: u64,
+    /// Pages that the drivers shared.
+    pub shares: u64,
+    /// Pages that they took back.
+    pub unshares: u64,
+    /// Accesses of devices that the channel refused.
+    pub refusals: u64,
+    /// Notifications of queues.
+    pub notifications: u64,
+}
+
+impl IoCounters {
+    /// Ultravisor calls on account of the devices.
+    #[must_use]
+    pub const fn calls(&self) -> u64 {
+        self.pins + self.unpins + self.shares + self.unshares
+    }
 }
 
 /// A file that has ended.

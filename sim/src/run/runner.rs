@@ -1,6 +1,7 @@
 //! One scenario on its machine, from the first step to the last.
 
 use super::execute::Failed;
+use super::io::Devices;
 use super::report::{Failure, Report, StatementEnd};
 use super::{Counts, Options, Status, setup};
 use crate::kernel::{FaultAnswers, Kernel, Observed, Stop};
@@ -20,6 +21,8 @@ pub(super) struct Runner<'s, 'm, 'r> {
     pub(super) workloads: u32,
     /// Times that lanes have run so far: the number of the next one's random sub-stream.
     pub(super) parallels: u32,
+    /// Devices of the guests, and their drivers.
+    pub(super) devices: Devices,
 }
 
 /// Why a file ends early.
@@ -38,6 +41,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         report: &'r mut dyn Report,
     ) -> Self {
         kernel.deadline = options.deadline;
+        let devices = Devices::new(scenario, kernel.machine());
         Self {
             scenario,
             kernel,
@@ -48,12 +52,17 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             counts: Counts::default(),
             workloads: 0,
             parallels: 0,
+            devices,
         }
     }
 
     /// Runs all steps, or as many as go as expected. The invariants are looked at in either case.
     pub(super) fn run_all(&mut self) -> Status {
-        let status = self.run_steps();
+        let status = match self.bind_drivers() {
+            Ok(()) => self.run_steps(),
+            Err(status) => status,
+        };
+        self.report_devices();
         let Err(violation) = self.kernel.machine().check_invariants() else { return status };
         let failure = Failure {
             page: None,
@@ -134,7 +143,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
 
     /// Runs a statement and compares; what came out is returned in either case.
     fn perform(&mut self, statement: &'s Statement) -> Result<Observed, Failed> {
-        let done = self.execute(statement);
+        let done = self.execute(statement).and_then(|got| self.follow(statement, got));
         match self.kernel.take_changed() {
             None => done,
             Some(message) => {
@@ -146,7 +155,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     /// Reports how something ended, if it did not end well.
-    fn settle(&mut self, place: Place, end: Result<(), End>) -> Result<(), Status> {
+    pub(super) fn settle(&mut self, place: Place, end: Result<(), End>) -> Result<(), Status> {
         let status = match end {
             Ok(()) => return Ok(()),
             Err(End::Failed(failure, status)) => {

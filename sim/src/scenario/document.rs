@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uvsim_model::config::MachineConfig;
 
+use super::io::GuestDevices;
 use super::place::Place;
 use super::statement::Statement;
 use crate::domain::Domain;
@@ -92,6 +93,8 @@ pub struct Guest {
     pub image: Option<Arc<SeImage>>,
     /// The domain definition that it is set up by.
     pub domain: Option<Arc<Domain>>,
+    /// Its devices, if it has any.
+    pub devices: Option<GuestDevices>,
 }
 
 /// The most vCPUs that a guest may have: CPU numbers end at 256.

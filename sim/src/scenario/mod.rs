@@ -9,6 +9,7 @@ mod decode;
 mod document;
 mod error;
 mod files;
+mod io;
 mod life;
 mod outcome;
 mod place;
@@ -32,6 +33,10 @@ pub use document::{
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub(crate) use files::read as read_file;
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
+pub use io::{
+    DEFAULT_SLOTS, DeviceKind, DiskContent, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck, RING_PAGES, SECTOR,
+    SLOT,
+};
 pub use life::{
     CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,
 };

@@ -65,6 +65,14 @@ outcomes! {
     Unmapped = "unmapped",
     /// The host kernel refused a command before it issued any call: -EINVAL and its like.
     Invalid = "invalid",
+    /// The bounce buffer has no room for the request.
+    NoBounceSlot = "no-bounce-slot",
+    /// No driver is bound to the device.
+    NoDevice = "no-device",
+    /// The device answered that the request failed, or gave up.
+    IoError = "io-error",
+    /// Nothing has come.
+    NoData = "no-data",
 }
 
 impl Outcome {
@@ -102,7 +110,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_found_again() {
-        assert_eq!(Outcome::ALL.len(), 19);
+        assert_eq!(Outcome::ALL.len(), 23);
         for &outcome in Outcome::ALL {
             assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
         }

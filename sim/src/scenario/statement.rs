@@ -4,6 +4,7 @@ use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::{Command, Field};
 
 use super::document::{BufferId, GuestId};
+use super::io::{GuestIo, IoCheck};
 use super::life::{CpuCheck, CpuReset, GuestDiagnose, ImagePart, LeakCheck, MpState, PvCommand};
 use super::outcome::Expectation;
 use super::place::Place;
@@ -146,6 +147,8 @@ pub enum Verb {
     GuestSetPrefix { guest: GuestId, prefix: u64 },
     /// `guest uvc`
     GuestUvc { guest: GuestId, call: UvcCall },
+    /// `guest disk-read`, `disk-write`, `send`, `receive`, `console-write`, `entropy`, `remove-devices`
+    GuestIo { guest: GuestId, io: GuestIo },
     /// `check page`
     CheckPage { pages: Pages, check: PageCheck },
     /// `check equal`: same length, same bytes.
@@ -158,6 +161,8 @@ pub enum Verb {
     CheckCpu { guest: GuestId, vcpu: u16, check: Box<CpuCheck> },
     /// `check leaks`
     CheckLeaks { guest: GuestId, check: LeakCheck },
+    /// `check io`
+    CheckIo { guest: GuestId, check: IoCheck },
     /// `check invariants`
     CheckInvariants,
 }
@@ -169,12 +174,14 @@ impl Verb {
                 read.compare.is_some()
             }
             Self::GuestDiagnose { diagnose, .. } => diagnose.register.is_some(),
+            Self::GuestIo { io, .. } => io.compares(),
             Self::GuestVerify { .. }
             | Self::CheckPage { .. }
             | Self::CheckEqual { .. }
             | Self::CheckDiffer { .. }
             | Self::CheckZero { .. }
             | Self::CheckLeaks { .. }
+            | Self::CheckIo { .. }
             | Self::CheckCpu { .. }
             | Self::CheckInvariants => true,
             _ => false,

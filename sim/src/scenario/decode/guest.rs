@@ -45,6 +45,8 @@ impl Decoder<'_, '_> {
         let memory = memory.unwrap_or(MAX_STORAGE);
         let mut loads = Vec::new();
         let mut image = None;
+        let slots = reader.property("swiotlb");
+        let mut devices = Vec::new();
         for child in reader.children().map(KdlDocument::nodes).unwrap_or_default() {
             match child.name().value() {
                 "load" => loads.extend(self.load(child, memory)),
@@ -52,7 +54,11 @@ impl Decoder<'_, '_> {
                     let read = self.image(child, memory);
                     self.once(&mut image, child, read);
                 }
-                _ => self.unknown_child(child, &["load", "image"]),
+                word if super::devices::NODES.contains(&word) => {
+                    let domain = given.as_deref().or(written.as_deref());
+                    devices.extend(self.guest_device(child, domain, &devices));
+                }
+                _ => self.unknown_child(child, &["load", "image", "disk", "net", "console", "rng"]),
             }
         }
         if let (Some((first, _)), Some(load)) = (&image, loads.first()) {
@@ -67,6 +73,8 @@ impl Decoder<'_, '_> {
             );
         }
         self.overlaps(&loads);
+        let read = image.as_ref().and_then(|(_, image)| image.clone());
+        let devices = self.devices_of(slots, devices, memory, &loads, read.as_deref());
         let place = self.reports.place(reader.span());
         reader.finish(&mut self.reports);
         let Some(name) = name else { return };
@@ -80,6 +88,7 @@ impl Decoder<'_, '_> {
             loads,
             image: image.and_then(|(_, image)| image),
             domain: given.or(written),
+            devices,
         });
     }
 
@@ -231,7 +240,7 @@ impl Decoder<'_, '_> {
         Some(data)
     }
 
-    fn file(&mut self, entry: &KdlEntry, room: u64) -> Option<Vec<u8>> {
+    pub(super) fn file(&mut self, entry: &KdlEntry, room: u64) -> Option<Vec<u8>> {
         let path = self.reports.text(entry, "a path")?;
         match self.files.read(Path::new(path), room.min(MAX_DATA_LENGTH)) {
             Ok(bytes) if bytes.is_empty() => {

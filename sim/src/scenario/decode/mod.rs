@@ -1,6 +1,8 @@
 //! From a KDL document to a [`Scenario`]: names are resolved, rules are checked, all errors collected.
 
+mod devices;
 mod guest;
+mod io;
 mod life;
 mod machine;
 mod operand;
@@ -63,6 +65,7 @@ pub(super) fn scenario(
         checked: false,
         added_vcpus: BTreeSet::new(),
         lane: None,
+        links: Vec::new(),
     };
     let head = decoder.document(&document);
     match head {
@@ -101,6 +104,8 @@ struct Decoder<'a, 'f> {
     added_vcpus: BTreeSet<(GuestId, u16)>,
     /// The lane that is being read.
     lane: Option<LaneReading>,
+    /// Network devices that name another one, which may come later.
+    links: Vec<devices::Link>,
 }
 
 /// A name that `save=` gives.
@@ -146,6 +151,7 @@ impl Decoder<'_, '_> {
                 _ => steps.extend(self.step(node)),
             }
         }
+        self.join();
         self.crossings();
         if self.domain.is_some() && self.guests.is_empty() && self.reports.errors.is_empty() {
             let message = "the file has no guest that the domain could set up".to_owned();

@@ -209,7 +209,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Bytes given as `text=` or `hex=`, or a buffer.
-    fn source(&mut self, (kind, entry): (&str, &KdlEntry)) -> Option<Source> {
+    pub(super) fn source(&mut self, (kind, entry): (&str, &KdlEntry)) -> Option<Source> {
         match kind {
             "text" => self.reports.text(entry, "a text").map(|text| Source::Bytes(text.as_bytes().to_vec())),
             "hex" => self.reports.hex(entry).map(Source::Bytes),
@@ -253,7 +253,7 @@ impl Decoder<'_, '_> {
         (!broken).then_some(Read { offset, length, save, compare })
     }
 
-    fn only_with_ok(
+    pub(super) fn only_with_ok(
         &mut self,
         reader: &mut NodeReader<'_>,
         compared: Option<(&str, &KdlEntry)>,

@@ -48,8 +48,24 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "uvc",
         ],
         "device" => &["read", "write"],
-        "guest" => &["read", "write", "share", "unshare", "verify", "diagnose", "set-prefix", "uvc"],
-        _ => &["page", "equal", "differ", "zero", "cpu", "leaks", "invariants"],
+        "guest" => &[
+            "read",
+            "write",
+            "share",
+            "unshare",
+            "verify",
+            "diagnose",
+            "set-prefix",
+            "uvc",
+            "disk-read",
+            "disk-write",
+            "send",
+            "receive",
+            "console-write",
+            "entropy",
+            "remove-devices",
+        ],
+        _ => &["page", "equal", "differ", "zero", "cpu", "leaks", "io", "invariants"],
     }
 }
 
@@ -187,6 +203,7 @@ impl Decoder<'_, '_> {
             "verify" => return self.verify(reader),
             "diagnose" => return self.diagnose(reader),
             "set-prefix" => return self.set_prefix(reader),
+            _ if super::io::VERBS.contains(&verb) => return self.guest_io(verb, reader, expectation),
             _ => {}
         }
         let pages = self.pages_argument(reader, beyond(expectation));
@@ -228,6 +245,7 @@ impl Decoder<'_, '_> {
             }
             "cpu" => self.check_cpu(reader),
             "leaks" => self.check_leaks(reader),
+            "io" => self.check_io(reader),
             "invariants" => Some(Verb::CheckInvariants),
             _ => {
                 let (left, right) = (self.buffer_argument(reader), self.buffer_argument(reader));

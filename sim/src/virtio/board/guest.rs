@@ -1,0 +1,515 @@
+//! One guest's devices and drivers.
+
+use super::outcome::{IoOutcome, IoStatistics};
+use super::{Attachment, Fault, GuestDevices, HostDevice, IoAt};
+use crate::kernel::{GuestCall, Kernel, Observed, Stop};
+use crate::scenario::Outcome;
+use crate::virtio::device::ACCESS_PLATFORM;
+use crate::virtio::driver::hal::{Change, DmaSpace};
+use crate::virtio::driver::network::{self, BUFFER};
+use crate::virtio::driver::ring::{Ring, Used};
+use crate::virtio::driver::{Driver, Request};
+use crate::virtio::port::{Port, QueueRegisters};
+use uvsim_model::address::{GuestAddress, PAGE_SIZE};
+use uvsim_model::storage::FrameState;
+use uvsim_model::uvc::Command;
+use virtio_drivers::Error;
+use virtio_queue::{Queue, QueueT};
+
+/// A call that stays busy this often is given up.
+const PATIENCE: u32 = 1 << 20;
+/// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
+const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
+const NO_PLATFORM_HELP: &str = "add iommu=on (libvirt: <driver iommu='on'/>, QEMU: iommu_platform=on)";
+
+/// Guest storage: an address, and bytes to store or a place for those to load.
+type Piece = (u64, Vec<u8>);
+
+#[derive(Debug)]
+pub(super) struct GuestBoard<D> {
+    memory: u64,
+    slots: u64,
+    // Drivers before the space that they live in.
+    devices: Vec<Slot<D>>,
+    space: DmaSpace,
+    statistics: IoStatistics,
+}
+
+/// A device with what is on both sides of it.
+#[derive(Debug)]
+struct Slot<D> {
+    name: String,
+    iommu: bool,
+    device: D,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Unbound { message: String, help: Option<String> },
+    Bound(Box<Bound>),
+}
+
+#[derive(Debug)]
+struct Bound {
+    driver: Driver,
+    port: Port,
+    queues: Vec<Queue>,
+    rings: Vec<Ring>,
+    broken: Option<Fault>,
+}
+
+impl<D: HostDevice> GuestBoard<D> {
+    pub(super) fn new(guest: GuestDevices<D>) -> Self {
+        let attach = |Attachment { name, iommu, device }| Slot { name, iommu, device, state: State::not_booted() };
+        Self {
+            memory: guest.memory,
+            slots: guest.swiotlb,
+            devices: guest.devices.into_iter().map(attach).collect(),
+            space: DmaSpace::default(),
+            statistics: IoStatistics::default(),
+        }
+    }
+
+    pub(super) fn device(&self, device: usize) -> Option<&D> {
+        self.devices.get(device).map(|slot| &slot.device)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.devices.iter().position(|slot| slot.name == name)
+    }
+
+    pub(super) fn statistics(&self) -> IoStatistics {
+        let counters = self.space.pool.counters();
+        IoStatistics {
+            bounce_in: counters.copies_in,
+            bounce_in_bytes: counters.bytes_in,
+            bounce_out: counters.copies_out,
+            bounce_out_bytes: counters.bytes_out,
+            slots: self.space.pool.total(),
+            slots_peak: counters.peak,
+            ..self.statistics.clone()
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.devices.iter_mut().for_each(|slot| slot.state = State::not_booted());
+        self.space = DmaSpace::default();
+    }
+
+    pub(super) fn boot(&mut self, kernel: &mut Kernel<'_>, at: IoAt) -> Result<(), Stop> {
+        self.forget();
+        self.space = DmaSpace::new(self.memory, self.slots);
+        if self.space.pool.total() > 0 {
+            for page in self.space.pool.first() / PAGE_SIZE..self.memory.div_ceil(PAGE_SIZE) {
+                self.share(kernel, at, page, Command::SetSharedAccess)?;
+            }
+        }
+        for device in 0..self.devices.len() {
+            self.bind(kernel, at, device)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&mut self, kernel: &mut Kernel<'_>, at: IoAt) -> Result<(), Stop> {
+        let (devices, space) = (&mut self.devices, &mut self.space);
+        space.enter(|| devices.iter_mut().for_each(|slot| slot.state = State::not_booted()));
+        self.settle(kernel, at)
+    }
+
+    /// Sectors of a disk.
+    pub(super) fn capacity(&self, device: usize) -> Result<u64, IoOutcome> {
+        let slot = self.devices.get(device).ok_or_else(|| IoOutcome::nothing_there(device))?;
+        match &slot.bound()?.driver {
+            Driver::Block(block) => Ok(block.capacity()),
+            _ => Err(wrong_kind(&slot.name)),
+        }
+    }
+
+    /// One request, from its mapping to its end.
+    pub(super) fn request(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+        request: &mut dyn Request,
+    ) -> Result<IoOutcome, Stop> {
+        let Some(slot) = self.devices.get_mut(device) else { return Ok(IoOutcome::nothing_there(device)) };
+        let bound = match slot.usable() {
+            Ok(bound) => bound,
+            Err(outcome) => return Ok(outcome),
+        };
+        if let Err(full) = self.space.pool.would_fit(&request.lengths()) {
+            self.statistics.no_slot += 1;
+            return Ok(IoOutcome::NoBounceSlot { message: full.to_string() });
+        }
+        let id = match self.space.enter(|| request.begin(&mut bound.driver)) {
+            Ok(id) => id,
+            Err(Error::Unsupported) => return Ok(wrong_kind(&slot.name)),
+            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string() }),
+        };
+        let queue = request.queue();
+        if let Some(ring) = bound.rings.get_mut(usize::from(queue)) {
+            ring.begin(id);
+        }
+        self.statistics.requests += 1;
+        self.statistics.slot_series.push((self.statistics.requests, self.space.pool.used()));
+        let done = match self.work(kernel, at, device, &[])? {
+            Ok(()) => self.end(device, request),
+            Err(fault) => Err(fault),
+        };
+        match done {
+            Ok(outcome) => {
+                self.receive_frames(device);
+                Ok(outcome)
+            }
+            Err(fault) => Ok(self.fail(device, fault)),
+        }
+    }
+
+    /// Takes frames that the host may have for the guest.
+    pub(super) fn receive(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+    ) -> Result<(IoOutcome, Option<Vec<u8>>), Stop> {
+        let Some(slot) = self.devices.get_mut(device) else { return Ok((IoOutcome::nothing_there(device), None)) };
+        match slot.usable().map(|bound| &mut bound.driver) {
+            Ok(Driver::Network(network)) => {
+                if let Some(frame) = network.take() {
+                    return Ok((IoOutcome::Done, Some(frame)));
+                }
+            }
+            Ok(_) => return Ok((wrong_kind(&slot.name), None)),
+            Err(outcome) => return Ok((outcome, None)),
+        }
+        if let Err(fault) = self.work(kernel, at, device, &[network::RECEIVE])? {
+            return Ok((self.fail(device, fault), None));
+        }
+        self.receive_frames(device);
+        let network = self.devices[device].network();
+        let frame = network.and_then(|(network, _)| network.take());
+        self.statistics.bytes_read += frame.as_ref().map_or(0, |frame| frame.len() as u64);
+        Ok((IoOutcome::Done, frame))
+    }
+
+    /// Binds the driver, unless the guest refuses the device.
+    fn bind(&mut self, kernel: &mut Kernel<'_>, at: IoAt, device: usize) -> Result<(), Stop> {
+        let slot = &mut self.devices[device];
+        let model = &slot.device;
+        let port = Port::new(model.device_type(), model.features(), slot.iommu, model.config(), model.queue_sizes());
+        let Some(port) = port else {
+            slot.state = State::unbound(format!("virtio: no driver for device type {}", model.device_type()));
+            return Ok(());
+        };
+        if port.offered() & ACCESS_PLATFORM == 0 {
+            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(NO_PLATFORM_HELP.into()) };
+            return Ok(());
+        }
+        let registers = port.clone();
+        let driver = match self.space.enter(|| Driver::bind(port)) {
+            Ok(driver) => driver,
+            Err(error) => {
+                slot.state = State::unbound(format!("virtio: the driver of `{}` gives up: {error}", slot.name));
+                return self.settle(kernel, at);
+            }
+        };
+        self.settle(kernel, at)?;
+        let rings = registers.queues();
+        let pieces = rings.iter().flat_map(|queue| ring_pieces(&self.space, queue, true)).collect();
+        self.access(kernel, at, pieces, Direction::Store)?;
+        let queues: Option<Vec<Queue>> = rings.iter().map(device_queue).collect();
+        let slot = &mut self.devices[device];
+        let Some(queues) = queues else {
+            self.space.enter(|| drop(driver));
+            slot.state = State::unbound(format!("virtio: `{}` has a queue of impossible size", slot.name));
+            return self.settle(kernel, at);
+        };
+        let rings = rings.iter().map(|_| Ring::default()).collect();
+        slot.state = State::Bound(Box::new(Bound { driver, port: registers, queues, rings, broken: None }));
+        self.receive_frames(device);
+        let worked = self.work(kernel, at, device, &[])?;
+        if let Err(fault) = worked {
+            self.fail(device, fault);
+        }
+        Ok(())
+    }
+
+    /// Shares the pages that drivers have allocated and takes back those that they have freed.
+    fn settle(&mut self, kernel: &mut Kernel<'_>, at: IoAt) -> Result<(), Stop> {
+        for change in self.space.take_changes() {
+            let (address, pages, command) = match change {
+                Change::Allocated(address, pages) => (address, pages, Command::SetSharedAccess),
+                Change::Freed(address, pages) => (address, pages, Command::RemoveSharedAccess),
+            };
+            for page in 0..pages as u64 {
+                self.share(kernel, at, address / PAGE_SIZE + page, command)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS. A pinned page that is taken back leads to interception 108 first,
+    /// which the host answers by unpinning it (T60, T66).
+    fn share(&mut self, kernel: &mut Kernel<'_>, at: IoAt, page: u64, command: Command) -> Result<(), Stop> {
+        let mut block = vec![0; usize::from(command.usual_length())];
+        block[..2].copy_from_slice(&command.usual_length().to_be_bytes());
+        block[2..4].copy_from_slice(&command.code().to_be_bytes());
+        block[0x20..0x28].copy_from_slice(&(page * PAGE_SIZE).to_be_bytes());
+        let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };
+        let pinned = is_pinned(kernel, at.guest, page);
+        let mut last = Observed::OK;
+        for _ in 0..PATIENCE {
+            let issue = kernel.with_faults(at.guest, at.vcpu, at.faults, Some(page), |kernel| {
+                kernel.guest_issue(at.guest, at.vcpu, &call)
+            });
+            last = issue?.0;
+            if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
+                break;
+            }
+            kernel.in_time()?;
+        }
+        if last.outcome != Outcome::Ok {
+            return Err(last.into());
+        }
+        if command == Command::SetSharedAccess {
+            self.statistics.share_calls += 1;
+        } else {
+            self.statistics.unshare_calls += 1;
+            self.statistics.unpin_calls += u64::from(pinned);
+        }
+        Ok(())
+    }
+
+    /// Brings the guest's storage in line, lets the device work on what it was notified of and on `also`, and brings
+    /// the mirrors in line.
+    fn work(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+        also: &[u16],
+    ) -> Result<Result<(), Fault>, Stop> {
+        let (slot, space) = (&mut self.devices[device], &mut self.space);
+        let State::Bound(bound) = &mut slot.state else { return Ok(Ok(())) };
+        if space.take_poisoned() {
+            return Ok(Err(Fault::Unmapped));
+        }
+        let rings = bound.port.queues();
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (address, length) in space.pool.take_changed() {
+            pieces.extend(space.pool.bytes(address, length).map(|bytes| (address, bytes.to_vec())));
+        }
+        pieces.extend(rings.iter().flat_map(|queue| ring_pieces(space, queue, false)));
+        let mut notified = bound.port.take_notified();
+        for &queue in also {
+            if !notified.contains(&queue) {
+                notified.push(queue);
+            }
+        }
+        self.access(kernel, at, pieces, Direction::Store)?;
+        let (slot, statistics) = (&mut self.devices[device], &mut self.statistics);
+        let State::Bound(bound) = &mut slot.state else { return Ok(Ok(())) };
+        for queue in notified {
+            let service = slot.device.serve(kernel, at, queue, &mut bound.queues)?;
+            statistics.pin_calls += service.pins;
+            statistics.refusals += service.refusals;
+            if let Some(reason) = service.error {
+                bound.port.needs_reset();
+                return Ok(Err(Fault::NeedsReset { reason }));
+            }
+        }
+        self.load_back(kernel, at, device, &rings)
+    }
+
+    /// Loads used rings, and then what the device has written according to them.
+    fn load_back(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+        rings: &[QueueRegisters],
+    ) -> Result<Result<(), Fault>, Stop> {
+        let set_up = rings.iter().filter(|queue| queue.size > 0);
+        let used = set_up.map(|queue| (queue.used, vec![0; queue.used_length()])).collect();
+        for (address, bytes) in self.access(kernel, at, used, Direction::Load)? {
+            self.space.write_ring(address, &bytes);
+        }
+        let State::Bound(bound) = &mut self.devices[device].state else { return Ok(Ok(())) };
+        let mut written = Vec::new();
+        for (ring, queue) in bound.rings.iter_mut().zip(rings) {
+            match ring.harvest(&self.space, queue) {
+                Ok(buffers) => written.extend(buffers),
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        let places = written.into_iter().map(|(address, length)| (address, vec![0; length as usize])).collect();
+        for (address, bytes) in self.access(kernel, at, places, Direction::Load)? {
+            self.space.pool.write(address, &bytes);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Ends a request that the device has used.
+    fn end(&mut self, device: usize, request: &mut dyn Request) -> Result<IoOutcome, Fault> {
+        let State::Bound(bound) = &mut self.devices[device].state else { return Err(Fault::NoAnswer) };
+        let ring = bound.rings.get_mut(usize::from(request.queue()));
+        let used: Used = ring.and_then(Ring::next).ok_or(Fault::NoAnswer)?;
+        let done = self.space.enter(|| request.end(&mut bound.driver, used));
+        match done {
+            Ok(None) => {
+                let (read, written) = request.payload();
+                self.statistics.bytes_read += read;
+                self.statistics.bytes_written += written;
+                Ok(IoOutcome::Done)
+            }
+            Ok(Some(status)) => Ok(IoOutcome::IoError { status }),
+            Err(error) => Err(Fault::NeedsReset { reason: error.to_string() }),
+        }
+    }
+
+    /// Takes frames that have come in and offers buffers for more, as far as there are slots.
+    fn receive_frames(&mut self, device: usize) {
+        let Some((network, ring)) = self.devices[device].network() else { return };
+        let pool_has_room = |space: &mut DmaSpace| space.pool.would_fit(&[BUFFER as u64]).is_ok();
+        self.space.enter(|| network.collect(ring));
+        while network.missing() > 0 && pool_has_room(&mut self.space) {
+            if self.space.enter(|| network.offer(ring)).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The driver gives the device up.
+    fn fail(&mut self, device: usize, fault: Fault) -> IoOutcome {
+        let message = fault.to_string();
+        if let State::Bound(bound) = &mut self.devices[device].state {
+            bound.broken = Some(fault);
+        }
+        IoOutcome::IoRefused { message }
+    }
+
+    /// Guest accesses, in one entry of SIE unless there are faults. Page by page, as faults are answered by the page.
+    fn access(
+        &self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        mut pieces: Vec<Piece>,
+        direction: Direction,
+    ) -> Result<Vec<Piece>, Stop> {
+        let (mut piece, mut offset) = (0, 0);
+        while piece < pieces.len() {
+            let before = (piece, offset);
+            let done = kernel.with_faults(at.guest, at.vcpu, at.faults, None, |kernel| {
+                kernel.act(at.guest, at.vcpu, |cpu| {
+                    while let Some((address, bytes)) = pieces.get_mut(piece) {
+                        let next = *address + offset as u64;
+                        let length = (bytes.len() - offset).min((PAGE_SIZE - next % PAGE_SIZE) as usize);
+                        let part = &mut bytes[offset..offset + length];
+                        match direction {
+                            Direction::Store => cpu.store(GuestAddress(next), part)?,
+                            Direction::Load => cpu.load(GuestAddress(next), part)?,
+                        }
+                        offset += length;
+                        if offset == bytes.len() {
+                            (piece, offset) = (piece + 1, 0);
+                        }
+                    }
+                    Ok(())
+                })
+            });
+            match done {
+                Ok(()) => break,
+                // So many faults are not answered for one action, but this is many.
+                Err(_) if (piece, offset) != before => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Store,
+    Load,
+}
+
+impl State {
+    fn not_booted() -> Self {
+        Self::unbound("the guest has not brought up its devices".into())
+    }
+
+    fn unbound(message: String) -> Self {
+        Self::Unbound { message, help: None }
+    }
+}
+
+impl<D> Slot<D> {
+    fn bound(&self) -> Result<&Bound, IoOutcome> {
+        match &self.state {
+            State::Bound(bound) => Ok(bound),
+            State::Unbound { message, help } => {
+                Err(IoOutcome::NoDevice { message: message.clone(), help: help.clone() })
+            }
+        }
+    }
+
+    /// The driver, unless it has given the device up.
+    fn usable(&mut self) -> Result<&mut Bound, IoOutcome> {
+        match &mut self.state {
+            State::Bound(bound) => match &bound.broken {
+                Some(fault) => {
+                    Err(IoOutcome::IoRefused { message: format!("the driver has given the device up: {fault}") })
+                }
+                None => Ok(bound),
+            },
+            State::Unbound { message, help } => {
+                Err(IoOutcome::NoDevice { message: message.clone(), help: help.clone() })
+            }
+        }
+    }
+
+    fn network(&mut self) -> Option<(&mut network::Network, &mut Ring)> {
+        let State::Bound(bound) = &mut self.state else { return None };
+        let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
+        Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
+    }
+}
+
+fn wrong_kind(name: &str) -> IoOutcome {
+    IoOutcome::NoDevice { message: format!("`{name}` is a device of another kind"), help: None }
+}
+
+fn is_pinned(kernel: &Kernel<'_>, guest: usize, page: u64) -> bool {
+    let state = kernel.mapped(guest, page).map(|frame| kernel.machine().frame_state(frame));
+    matches!(state, Some(FrameState::Pinned(..)))
+}
+
+/// What of a queue the driver writes; at first also what the device writes, which is to begin as zeros.
+fn ring_pieces(space: &DmaSpace, queue: &QueueRegisters, used: bool) -> Vec<Piece> {
+    let mut parts = vec![(queue.descriptors, queue.descriptors_length()), (queue.available, queue.available_length())];
+    if used {
+        parts.push((queue.used, queue.used_length()));
+    }
+    let pieces = parts.into_iter().filter_map(|(address, length)| Some((address, space.ring(address, length)?)));
+    if queue.size > 0 { pieces.collect() } else { Vec::new() }
+}
+
+/// The device's end of a queue.
+fn device_queue(registers: &QueueRegisters) -> Option<Queue> {
+    let mut queue = Queue::new(registers.largest).ok()?;
+    if registers.size > 0 {
+        let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
+        let (low, high) = halves(registers.descriptors);
+        queue.set_desc_table_address(low, high);
+        let (low, high) = halves(registers.available);
+        queue.set_avail_ring_address(low, high);
+        let (low, high) = halves(registers.used);
+        queue.set_used_ring_address(low, high);
+        queue.set_size(registers.size);
+        queue.set_ready(true);
+    }
+    Some(queue)
+}

@@ -1,0 +1,76 @@
+//! Consoles: output only.
+
+use super::hal::{GuestQueue, add_input, pop_input};
+use super::ring::Used;
+use super::{Driver, Request};
+use crate::virtio::port::Port;
+use virtio_drivers::device::common::Feature;
+use virtio_drivers::transport::Transport;
+use virtio_drivers::{Error, Result};
+
+/// Descriptors of each queue.
+const SIZE: usize = 8;
+const INPUT: u16 = 0;
+const OUTPUT: u16 = 1;
+/// Most bytes of a request.
+pub(crate) const LARGEST: usize = 4096;
+
+/// A console's driver.
+pub(crate) struct Console {
+    port: Port,
+    output: GuestQueue<SIZE>,
+    /// Set up as the device expects; nothing waits for input.
+    _input: GuestQueue<SIZE>,
+}
+
+impl Console {
+    pub(super) fn bind(mut port: Port) -> Result<Self> {
+        port.begin_init(Feature::VERSION_1);
+        let input = GuestQueue::new(&mut port, INPUT, false, false)?;
+        let output = GuestQueue::new(&mut port, OUTPUT, false, false)?;
+        port.finish_init();
+        Ok(Self { port, output, _input: input })
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.port.queue_unset(INPUT);
+        self.port.queue_unset(OUTPUT);
+    }
+}
+
+/// Text to be written, at most [`LARGEST`] bytes, at least one.
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl Request for Text<'_> {
+    fn lengths(&self) -> Vec<u64> {
+        vec![self.0.len() as u64]
+    }
+
+    fn queue(&self) -> u16 {
+        OUTPUT
+    }
+
+    fn payload(&self) -> (u64, u64) {
+        (0, self.0.len() as u64)
+    }
+
+    fn begin(&mut self, driver: &mut Driver) -> Result<u16> {
+        let Driver::Console(console) = driver else { return Err(Error::Unsupported) };
+        // The queue asserts it.
+        if self.0.is_empty() {
+            return Err(Error::InvalidParam);
+        }
+        let id = add_input(&mut console.output, self.0)?;
+        if console.output.should_notify() {
+            console.port.notify(OUTPUT);
+        }
+        Ok(id)
+    }
+
+    fn end(&mut self, driver: &mut Driver, used: Used) -> Result<Option<u8>> {
+        let Driver::Console(console) = driver else { return Err(Error::Unsupported) };
+        pop_input(&mut console.output, used.id, self.0).map(|_| None)
+    }
+}
