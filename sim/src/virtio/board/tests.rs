@@ -10,6 +10,8 @@ use uvsim_model::storage::FrameState;
 use virtio_queue::QueueT;
 
 const AT: IoAt = IoAt { guest: 0, vcpu: 0, faults: FaultAnswers::Linux };
+/// A guest, and a statement that is never run: files check something.
+const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s { host import a:9 expect=refused; }";
 const MEMORY: u64 = 1 << 20;
 /// Slots of the bounce buffer: two segments less one slot.
 const SLOTS: u64 = 64;
@@ -168,7 +170,7 @@ impl HostDevice for Disk {
 
 /// Runs a test on a running guest of 1 MiB with one disk of 1024 sectors.
 fn with(manner: Manner, swiotlb: u64, iommu: bool, test: impl FnOnce(&mut Board<Disk>, &mut Kernel<'_>)) {
-    let scenario = Scenario::parse(Path::new("s.kdl"), "scenario s\nguest a memory=\"1MiB\"\n").unwrap();
+    let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
@@ -325,7 +327,7 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
 
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
-    let scenario = Scenario::parse(Path::new("s.kdl"), "scenario s\nguest a memory=\"1MiB\"\n").unwrap();
+    let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
