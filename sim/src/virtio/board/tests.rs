@@ -13,7 +13,7 @@ const AT: IoAt = IoAt { guest: 0, vcpu: 0, faults: FaultAnswers::Linux };
 /// A guest, and a statement that is never run: files check something.
 const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s { host import a:9 expect=refused; }";
 const MEMORY: u64 = 1 << 20;
-/// Slots of the bounce buffer: two segments less one slot.
+/// Slots of the bounce buffer.
 const SLOTS: u64 = 64;
 
 /// How a disk behaves.
@@ -231,8 +231,8 @@ fn what_a_guest_writes_it_reads_back_and_the_host_sees_it_in_the_slots_alone() {
 #[test]
 fn a_small_pool_is_full() {
     with(Manner::Good, 4, true, |board, kernel| {
-        let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 12).unwrap();
-        let message = "swiotlb buffer is full (sz: 6144 bytes), total 4 (slots), used 1 (slots)";
+        let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 16).unwrap();
+        let message = "swiotlb buffer is full (sz: 8192 bytes), total 4 (slots), used 1 (slots)";
         assert_eq!((outcome, bytes.len()), (IoOutcome::NoBounceSlot { message: message.into() }, 0));
         assert_eq!(board.disk_read(kernel, AT, 0, 0, 8).unwrap().0, IoOutcome::Done, "two slots and two");
         assert_eq!(board.statistics(0).no_slot, 1);
