@@ -171,7 +171,7 @@ impl Block {
     /// Where whole sectors start that all exist.
     fn start(&self, sector: u64, len: u64) -> Option<u64> {
         let inside = sector.checked_add(len / SECTOR).is_some_and(|end| end <= self.sectors);
-        (inside && len.is_multiple_of(SECTOR)).then_some(sector * SECTOR)
+        (inside && len.is_multiple_of(SECTOR)).then(|| sector * SECTOR)
     }
 }
 

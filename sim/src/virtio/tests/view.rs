@@ -177,7 +177,7 @@ fn copies_have_a_bound_until_they_are_given_up() {
 fn a_guest_that_is_not_protected_is_seen_whole() {
     on_guest(|kernel| {
         let mut copies = Bump::new();
-        kernel.stop(0, 0).unwrap();
+        kernel.teardown(0, 0, false).unwrap();
         let view = HostView::new(kernel, 0, 0, &mut copies);
         view.write_slice(&OPEN, GuestAddress(AT)).unwrap();
         let mut bytes = [0; 8];
