@@ -10,8 +10,10 @@ use uvsim_model::storage::FrameState;
 use virtio_queue::QueueT;
 
 const AT: IoAt = IoAt { guest: 0, vcpu: 0, faults: FaultAnswers::Linux };
+/// A guest, and a statement that is never run: files check something.
+const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s { host import a:9 expect=refused; }";
 const MEMORY: u64 = 1 << 20;
-/// Slots of the bounce buffer: two segments less one slot.
+/// Slots of the bounce buffer.
 const SLOTS: u64 = 64;
 
 /// How a disk behaves.
@@ -168,7 +170,7 @@ impl HostDevice for Disk {
 
 /// Runs a test on a running guest of 1 MiB with one disk of 1024 sectors.
 fn with(manner: Manner, swiotlb: u64, iommu: bool, test: impl FnOnce(&mut Board<Disk>, &mut Kernel<'_>)) {
-    let scenario = Scenario::parse(Path::new("s.kdl"), "scenario s\nguest a memory=\"1MiB\"\nstep s { }").unwrap();
+    let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
@@ -229,8 +231,8 @@ fn what_a_guest_writes_it_reads_back_and_the_host_sees_it_in_the_slots_alone() {
 #[test]
 fn a_small_pool_is_full() {
     with(Manner::Good, 4, true, |board, kernel| {
-        let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 12).unwrap();
-        let message = "swiotlb buffer is full (sz: 6144 bytes), total 4 (slots), used 1 (slots)";
+        let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 16).unwrap();
+        let message = "swiotlb buffer is full (sz: 8192 bytes), total 4 (slots), used 1 (slots)";
         assert_eq!((outcome, bytes.len()), (IoOutcome::NoBounceSlot { message: message.into() }, 0));
         assert_eq!(board.disk_read(kernel, AT, 0, 0, 8).unwrap().0, IoOutcome::Done, "two slots and two");
         assert_eq!(board.statistics(0).no_slot, 1);
@@ -325,7 +327,7 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
 
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
-    let scenario = Scenario::parse(Path::new("s.kdl"), "scenario s\nguest a memory=\"1MiB\"\nstep s { }").unwrap();
+    let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
