@@ -4,6 +4,7 @@ mod domain;
 mod host_info;
 mod host_key;
 mod image;
+mod sweep;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -117,6 +118,7 @@ enum Command {
     /// Make SE images, show what is in one, or try whether a machine boots it
     #[command(subcommand)]
     Image(image::ImageCommand),
+    Sweep(Box<sweep::Arguments>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -183,6 +185,7 @@ pub(crate) fn run() -> ExitCode {
             }
         },
         Command::Image(command) => image::run(command),
+        Command::Sweep(arguments) => sweep::run(*arguments),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

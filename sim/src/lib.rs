@@ -8,6 +8,7 @@
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`refusals`]: what every call looks at, in order.
+//! - [`sweep`]: traces replayed on many machines, with tables and charts.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod kernel;
 pub mod refusals;
 pub mod run;
 pub mod scenario;
+pub mod sweep;
 pub mod virtio;
 
 /// The examples of the README are tests.
