@@ -5,6 +5,7 @@ mod host_info;
 mod host_key;
 mod image;
 mod sweep;
+mod trace;
 
 use anstream::AutoStream;
 use anstream::stream::IsTerminal;
@@ -119,6 +120,9 @@ enum Command {
     #[command(subcommand)]
     Image(image::ImageCommand),
     Sweep(Box<sweep::Arguments>),
+    /// Look at traces of memory accesses, or make them small
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -186,6 +190,7 @@ pub(crate) fn run() -> ExitCode {
         },
         Command::Image(command) => image::run(command),
         Command::Sweep(arguments) => sweep::run(*arguments),
+        Command::Trace(command) => trace::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.
             let mut script = Vec::new();

@@ -3,6 +3,8 @@
 //! - [`scenario`]: the scenario language, from text to a resolved document.
 //! - [`kernel`]: the host kernel, an actor that does what Linux and KVM do.
 //! - [`run`]: runs scenarios and tells what happened.
+//! - [`paging`]: which page goes when a frame is wanted.
+//! - [`trace`]: memory accesses of real programs, recorded.
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
 //! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
@@ -19,10 +21,12 @@ pub mod host_info;
 pub mod hostkey;
 pub mod image;
 pub mod kernel;
+pub mod paging;
 pub mod refusals;
 pub mod run;
 pub mod scenario;
 pub mod sweep;
+pub mod trace;
 pub mod virtio;
 
 /// The examples of the README are tests.

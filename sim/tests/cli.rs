@@ -167,7 +167,6 @@ fn documents_that_cannot_be() {
         (guest("memory=\"1TiB\""), "bytes wanted"),
         (guest("memory=\"1MiB\"").replace("guest", "machine { storage \"1GiB\"; }\nguest"), "short"),
         (scenario("host export a:3"), "nothing is checked"),
-        (scenario("parallel { lane { check invariants; }; }"), "not available in this version"),
     ] {
         folder.file("x.kdl", &text);
         folder.run(&["run", "x.kdl"]).exits(2).complains(&[about]);

@@ -78,7 +78,7 @@ impl Kernel<'_> {
 
     /// One answer. `pinned` is the page that the guest is taking back.
     fn answer(&mut self, guest: usize, vcpu: u16, exit: SieExit, pinned: Option<u64>) -> Result<(), Stop> {
-        let cpu = vcpu % self.machine.config().cpus;
+        let cpu = self.serving_cpu(vcpu);
         match exit {
             SieExit::HostInterruption(interruption) => self.answer_interruption(cpu, guest, interruption),
             SieExit::Interception(interception) => match (interception.code, pinned) {

@@ -74,6 +74,8 @@ pub struct Kernel<'m> {
     pub watch: bool,
     /// When to give up repeating a call that stays busy.
     pub deadline: Option<Instant>,
+    /// The host CPU that serves all vCPUs for now: that of a lane. Else each has its own.
+    pub serving: Option<u16>,
     /// What the last comparison found.
     changed: Option<String>,
     /// The rule behind the last answer.
@@ -111,6 +113,7 @@ impl<'m> Kernel<'m> {
             guests: Vec::new(),
             watch: true,
             deadline: None,
+            serving: None,
             changed: None,
             rule: "",
             trail: Trail::new(),

@@ -18,10 +18,15 @@ impl<'m> Kernel<'m> {
             Some(at) => at,
             None => self.nobody(handle)?,
         };
-        let cpus = self.machine.config().cpus;
-        let cpu = self.cpu(vcpu % cpus);
+        let cpu = self.cpu(self.serving_cpu(vcpu));
         cpu.set_primary(asce);
         cpu.enter(VirtualAddress(at.0))
+    }
+
+    /// The host CPU that serves a vCPU.
+    #[must_use]
+    pub fn serving_cpu(&self, vcpu: u16) -> u16 {
+        self.serving.unwrap_or(vcpu % self.machine.config().cpus)
     }
 
     /// A state description for a vCPU that does not exist, in the page behind the blocks of CPU 0.

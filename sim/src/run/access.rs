@@ -171,7 +171,8 @@ impl Runner<'_, '_, '_> {
     fn keep(&mut self, guest: usize, resident: &mut VecDeque<u64>, limit: u64) -> Result<(), End> {
         while resident.len() as u64 > limit {
             let Some(page) = resident.pop_front() else { break };
-            let got = self.kernel.page_out(0, guest, page).or_else(outcome)?;
+            let cpu = self.kernel.serving_cpu(0);
+            let got = self.kernel.page_out(cpu, guest, page).or_else(outcome)?;
             if got.outcome != Outcome::Ok {
                 let message = format!("page {page} cannot be paged out: {}", detailed(&got));
                 return Err(End::Failed(Box::new(self.failure(None, got.rule, message)), Status::Fail));

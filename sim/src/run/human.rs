@@ -1,11 +1,11 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
 use super::words::{described, observed};
-use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Verdict, WorkloadEnd};
+use super::{Counts, Failure, FileEnd, Report, StatementEnd, Status, Turn, Verdict, WorkloadEnd};
 use crate::domain::{self, Domain, Severity};
 use crate::explain::wrap;
 use crate::kernel::Transition;
-use crate::scenario::{Guest, Outcome, Place, Repeat, Scenario, ScenarioErrors, Step, Workload, shown};
+use crate::scenario::{Guest, Outcome, Parallel, Place, Repeat, Scenario, ScenarioErrors, Step, shown};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
@@ -20,6 +20,8 @@ pub struct Human<W: Write> {
     quiet: bool,
     /// Depth of loops, and whether this is the first pass of all of them.
     passes: Vec<u64>,
+    /// Whose turn it is, among lanes.
+    turn: Option<Turn>,
     /// Whether long workloads show a progress bar, and that of the current one.
     bars: bool,
     bar: Option<ProgressBar>,
@@ -49,6 +51,7 @@ impl<W: Write> Human<W> {
             width,
             quiet: false,
             passes: Vec::new(),
+            turn: None,
             bars: false,
             bar: None,
             errors: None,
@@ -84,11 +87,16 @@ impl<W: Write> Human<W> {
     }
 
     fn repeated_pass(&self) -> bool {
-        self.passes.iter().any(|&pass| pass > 0)
+        self.passes.iter().any(|&pass| pass > 0) || self.turn.is_some_and(|turn| turn.again)
     }
 
     fn indent(&self) -> String {
-        "  ".repeat(2 + self.passes.len())
+        "  ".repeat(2 + self.passes.len() + usize::from(self.turn.is_some()))
+    }
+
+    /// Whose turn a line is about.
+    fn lane(&self) -> String {
+        self.turn.map(|turn| format!("{} ", format!("lane {}:", turn.lane).style(DIM))).unwrap_or_default()
     }
 
     /// An error of a file or of the arguments.
@@ -171,6 +179,21 @@ impl<W: Write> Report for Human<W> {
         self.passes.pop();
     }
 
+    fn parallel(&mut self, _scenario: &Scenario, parallel: &Parallel) {
+        if !self.quiet && !self.repeated_pass() {
+            let text = format!("{}parallel, {}", self.indent(), counted(parallel.lanes.len() as u64, "lane"));
+            self.line(&text.style(DIM).to_string());
+        }
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
+    fn joined(&mut self) {
+        self.turn = None;
+    }
+
     fn statement(&mut self, _scenario: &Scenario, end: &StatementEnd<'_>) {
         if end.passed && (self.quiet || self.repeated_pass()) {
             return;
@@ -187,7 +210,7 @@ impl<W: Write> Report for Human<W> {
             notes.push(end.got.rule.to_owned());
         }
         notes.extend(moves(&end.transitions));
-        let mut text = format!("{}{mark} {}", self.indent(), end.statement.text);
+        let mut text = format!("{}{mark} {}{}", self.indent(), self.lane(), end.statement.text);
         if !notes.is_empty() {
             text.push_str(&format!("  {}", notes.join(" · ").style(DIM)));
         }
@@ -218,12 +241,12 @@ impl<W: Write> Report for Human<W> {
         }
     }
 
-    fn progress(&mut self, workload: &Workload, accesses: u64) {
-        if !self.bars || workload.accesses < LONG {
+    fn progress(&mut self, goal: u64, accesses: u64) {
+        if !self.bars || goal < LONG {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(workload.accesses);
+            let bar = ProgressBar::new(goal);
             if let Ok(style) = ProgressStyle::with_template("    {bar:40} {human_pos}/{human_len} accesses {per_sec}") {
                 bar.set_style(style);
             }
@@ -240,12 +263,15 @@ impl<W: Write> Report for Human<W> {
             return;
         }
         let c = &end.counters;
-        let good = c.mismatches == 0 && c.accesses == end.workload.accesses;
+        let good = c.mismatches == 0 && c.accesses == end.goal;
         let mark = if good { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
-        let text = format!("{}{mark} {}", self.indent(), end.workload.text);
+        let text = format!("{}{mark} {}{}", self.indent(), self.lane(), end.text);
         self.line(&text);
+        let misses = c.miss_ratio() * 100.0;
+        let set = end.working_set.map(|size| format!(" · working set {:.1} pages, at most {}", size.mean, size.max));
         let text = format!(
-            "{}  {} accesses: {} reads, {} writes · {} faults · {} pages in, {} out · {} mismatches",
+            "{}  {} accesses: {} reads, {} writes · {} faults · {} pages in, {} out · {misses:.2} % missed{} · {} \
+             mismatches",
             self.indent(),
             c.accesses,
             c.reads,
@@ -253,6 +279,7 @@ impl<W: Write> Report for Human<W> {
             c.faults,
             c.page_ins,
             c.page_outs,
+            set.unwrap_or_default(),
             c.mismatches
         );
         self.line(&text.style(DIM).to_string());

@@ -1,9 +1,9 @@
 //! A run as one JSON object a line. Keys may be added to these, never taken away.
 
-use super::{Failure, Report, StatementEnd, Verdict, WorkloadEnd};
+use super::{Failure, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 use crate::domain::{self, Domain};
 use crate::kernel::Observed;
-use crate::scenario::{Expectation, Guest, Outcome, Place, Scenario, ScenarioErrors, Step};
+use crate::scenario::{Expectation, Guest, Outcome, Parallel, Place, Scenario, ScenarioErrors, Step};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -12,12 +12,14 @@ use uvsim_model::config::MachineConfig;
 /// Writes objects to `out`.
 pub struct Json<W: Write> {
     out: W,
+    /// Whose turn it is, among lanes.
+    lane: Option<u16>,
 }
 
 impl<W: Write> Json<W> {
     /// A report on `out`.
     pub const fn new(out: W) -> Self {
-        Self { out }
+        Self { out, lane: None }
     }
 
     fn emit(&mut self, event: &str, at: Option<(&Path, Option<usize>)>, rest: Value) {
@@ -29,6 +31,9 @@ impl<W: Write> Json<W> {
         }
         if let Value::Object(rest) = rest {
             object.extend(rest);
+        }
+        if let Some(lane) = self.lane {
+            object.insert("lane".into(), lane.into());
         }
         // A reader that has gone away is no reason to stop: the exit status still counts.
         let _ = writeln!(self.out, "{}", Value::Object(object));
@@ -59,6 +64,18 @@ impl<W: Write> Report for Json<W> {
         self.at("step", scenario, step.place, json!({ "title": step.title }));
     }
 
+    fn parallel(&mut self, scenario: &Scenario, parallel: &Parallel) {
+        self.at("parallel", scenario, parallel.place, json!({ "lanes": parallel.lanes.len() }));
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        self.lane = Some(turn.lane);
+    }
+
+    fn joined(&mut self) {
+        self.lane = None;
+    }
+
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>) {
         let statement = end.statement;
         let rest = json!({
@@ -83,7 +100,7 @@ impl<W: Write> Report for Json<W> {
 
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>) {
         let c = &end.counters;
-        let rest = json!({
+        let mut rest = json!({
             "guest": end.guest,
             "accesses": c.accesses,
             "reads": c.reads,
@@ -92,8 +109,13 @@ impl<W: Write> Report for Json<W> {
             "page_ins": c.page_ins,
             "page_outs": c.page_outs,
             "mismatches": c.mismatches,
+            "miss_ratio": (c.miss_ratio() * 1e6).round() / 1e6,
         });
-        self.at("workload", scenario, end.workload.place, rest);
+        if let Some(size) = end.working_set {
+            rest["working_set_max"] = size.max.into();
+            rest["working_set_mean"] = ((size.mean * 1e3).round() / 1e3).into();
+        }
+        self.at(end.event, scenario, end.place, rest);
     }
 
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>) {

@@ -6,6 +6,9 @@ mod checks;
 mod compare;
 mod execute;
 mod files;
+mod lanes;
+mod pressure;
+mod replay;
 mod report;
 mod runner;
 mod setup;
@@ -21,9 +24,9 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
-pub use report::{Failure, FileEnd, Report, StatementEnd, Verdict, WorkloadEnd};
+pub use pressure::Counters;
+pub use report::{Failure, FileEnd, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
-pub use workload::Counters;
 
 use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};

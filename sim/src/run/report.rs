@@ -3,7 +3,8 @@
 use super::{Counters, Counts, Status};
 use crate::domain::Domain;
 use crate::kernel::{Observed, Transition};
-use crate::scenario::{Guest, Place, Repeat, Scenario, ScenarioErrors, Statement, Step, Workload};
+use crate::paging::WorkingSetSize;
+use crate::scenario::{Guest, Parallel, Place, Repeat, Scenario, ScenarioErrors, Statement, Step};
 use uvsim_model::config::MachineConfig;
 
 /// Receives a run as it happens.
@@ -18,13 +19,19 @@ pub trait Report {
     fn repeat(&mut self, _repeat: &Repeat, _pass: u64) {}
     /// A loop is over.
     fn repeated(&mut self, _repeat: &Repeat) {}
+    /// Lanes begin: up to [`Report::joined`] all that is told belongs to the [`Report::turn`] before it.
+    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel) {}
+    /// A turn of a lane begins.
+    fn turn(&mut self, _turn: Turn) {}
+    /// The lanes are over.
+    fn joined(&mut self) {}
     /// A statement has ended.
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>);
     /// A statement has failed; follows [`Report::statement`].
     fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure);
-    /// A workload is under way.
-    fn progress(&mut self, _workload: &Workload, _accesses: u64) {}
-    /// A workload has ended.
+    /// A workload or replay of `_goal` accesses is under way.
+    fn progress(&mut self, _goal: u64, _accesses: u64) {}
+    /// A workload or replay has ended.
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>);
     /// A mistake of the file that shows only when it runs.
     fn error(&mut self, scenario: &Scenario, place: Place, message: &str, help: Option<&str>);
@@ -38,6 +45,15 @@ pub trait Report {
     fn end(&mut self, _end: &FileEnd<'_>) {}
     /// Everything has ended.
     fn verdict(&mut self, verdict: &Verdict);
+}
+
+/// A turn of a lane: one statement or workload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The lane, which is the host CPU as well.
+    pub lane: u16,
+    /// It is in a loop of the lane, and not in the first pass.
+    pub again: bool,
 }
 
 /// A statement that has ended.
@@ -66,15 +82,23 @@ pub struct Failure {
     pub state: Vec<(String, String, String)>,
 }
 
-/// A workload that has ended.
+/// A workload or replay that has ended.
 #[derive(Debug)]
 pub struct WorkloadEnd<'a> {
-    /// The workload.
-    pub workload: &'a Workload,
+    /// "workload" or "replay".
+    pub event: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// The text as written.
+    pub text: &'a str,
     /// Name of the guest.
     pub guest: &'a str,
+    /// How many accesses it has.
+    pub goal: u64,
     /// What was counted.
     pub counters: Counters,
+    /// How large its working set was, if the policy knows.
+    pub working_set: Option<WorkingSetSize>,
 }
 
 /// A file that has ended.

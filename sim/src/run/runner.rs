@@ -16,8 +16,10 @@ pub(super) struct Runner<'s, 'm, 'r> {
     /// Saved buffers, by number.
     pub(super) buffers: Vec<Vec<u8>>,
     pub(super) counts: Counts,
-    /// Workloads run so far: the number of the next one's random sub-stream.
+    /// Workloads and replays run so far: the number of the next one's random sub-stream.
     pub(super) workloads: u32,
+    /// Times that lanes have run so far: the number of the next one's random sub-stream.
+    pub(super) parallels: u32,
 }
 
 /// Why a file ends early.
@@ -45,6 +47,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             buffers: vec![Vec::new(); scenario.buffers.len()],
             counts: Counts::default(),
             workloads: 0,
+            parallels: 0,
         }
     }
 
@@ -73,19 +76,27 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     fn run_nodes(&mut self, nodes: &'s [Node]) -> Result<(), Status> {
-        for node in nodes {
-            match node {
-                Node::Statement(statement) => self.run_statement(statement)?,
-                Node::Repeat(repeat) => self.run_repeat(repeat)?,
-                Node::Workload(workload) => {
-                    self.counts.statements += 1;
-                    self.counts.checks += 1;
-                    let end = self.run_workload(workload);
-                    self.settle(workload.place, end)?;
-                }
+        nodes.iter().try_for_each(|node| self.run_node(node))
+    }
+
+    pub(super) fn run_node(&mut self, node: &'s Node) -> Result<(), Status> {
+        match node {
+            Node::Statement(statement) => self.run_statement(statement),
+            Node::Repeat(repeat) => self.run_repeat(repeat),
+            Node::Workload(workload) => {
+                self.counts.statements += 1;
+                self.counts.checks += 1;
+                let end = self.run_workload(workload);
+                self.settle(workload.place, end)
             }
+            Node::Replay(replay) => {
+                self.counts.statements += 1;
+                self.counts.checks += 1;
+                let end = self.run_replay(replay);
+                self.settle(replay.place, end)
+            }
+            Node::Parallel(parallel) => self.run_parallel(parallel),
         }
-        Ok(())
     }
 
     fn run_repeat(&mut self, repeat: &'s Repeat) -> Result<(), Status> {
@@ -174,10 +185,11 @@ pub(super) fn outcome(stop: Stop) -> Result<Observed, End> {
 }
 
 /// Loops may be long; those around nothing need no time.
-fn holds_statement(nodes: &[Node]) -> bool {
+pub(super) fn holds_statement(nodes: &[Node]) -> bool {
     nodes.iter().any(|node| match node {
-        Node::Statement(_) | Node::Workload(_) => true,
+        Node::Statement(_) | Node::Workload(_) | Node::Replay(_) => true,
         Node::Repeat(repeat) => holds_statement(&repeat.nodes),
+        Node::Parallel(parallel) => parallel.lanes.iter().any(|lane| holds_statement(&lane.nodes)),
     })
 }
 

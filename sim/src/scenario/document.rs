@@ -9,6 +9,8 @@ use super::place::Place;
 use super::statement::Statement;
 use crate::domain::Domain;
 use crate::image::SeImage;
+use crate::paging::PolicyKind;
+use crate::trace::PageTrace;
 
 /// The number of a guest in [`Scenario::guests`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -160,6 +162,29 @@ pub enum Node {
     Repeat(Repeat),
     /// A paging workload.
     Workload(Workload),
+    /// A recorded trace.
+    Replay(Replay),
+    /// Lanes that take turns.
+    Parallel(Parallel),
+}
+
+/// `parallel { lane { ... } lane { ... } }`. Lane k acts by host CPU k, which exists. There is none in a lane, and no
+/// lane names a buffer that another one saves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parallel {
+    /// Where it stands.
+    pub place: Place,
+    /// The lanes, at least one; none is empty.
+    pub lanes: Vec<Lane>,
+}
+
+/// A lane: its nodes are run in order, but other lanes have turns in between.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lane {
+    /// Where it stands.
+    pub place: Place,
+    /// What is run, in order.
+    pub nodes: Vec<Node>,
 }
 
 /// `repeat N { ... }`
@@ -210,4 +235,29 @@ pub struct Workload {
     pub pattern: Pattern,
     /// Its own seed; else that of the machine.
     pub seed: Option<u64>,
+    /// Who goes when a frame is wanted.
+    pub policy: PolicyKind,
+    /// Accesses within which a page of the working set was touched last.
+    pub window: u64,
+}
+
+/// A recorded trace of memory accesses that a guest repeats.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Replay {
+    /// Where it stands.
+    pub place: Place,
+    /// The text as written, single-spaced.
+    pub text: String,
+    /// Who accesses.
+    pub guest: GuestId,
+    /// The trace; never empty. All its pages, from `first` on, lie in the guest.
+    pub trace: Arc<PageTrace>,
+    /// Pages of them that the host keeps resident, at least 1.
+    pub frames: u64,
+    /// The page that stands for the trace's first.
+    pub first: u64,
+    /// Who goes when a frame is wanted.
+    pub policy: PolicyKind,
+    /// Accesses within which a page of the working set was touched last.
+    pub window: u64,
 }

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use crate::domain::Domain;
 
 pub use document::{
-    BufferId, Guest, GuestId, GuestState, Load, LoadData, MAX_VCPUS, Node, Pattern, Repeat, Scenario, Step, Workload,
+    BufferId, Guest, GuestId, GuestState, Lane, Load, LoadData, MAX_VCPUS, Node, Parallel, Pattern, Repeat, Replay,
+    Scenario, Step, Workload,
 };
 pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub(crate) use files::read as read_file;

@@ -44,7 +44,8 @@ pub(super) fn run(grid: &Grid, cell: &Cell, trace: &PageTrace) -> Result<CellRes
     let failed = |message: String| SweepError::Cell { cell: grid.name_of(cell), message };
     let pages = trace.pages.len() as u64;
     let size = (FIRST + pages).next_multiple_of(MEBIBYTE / PAGE_SIZE) * PAGE_SIZE;
-    let scenario = format!("scenario cell\nguest a memory=\"{}MiB\" vcpus=1\nstep s {{\n check invariants\n}}\n", size / MEBIBYTE);
+    let scenario =
+        format!("scenario cell\nguest a memory=\"{}MiB\" vcpus=1\nstep s {{\n check invariants\n}}\n", size / MEBIBYTE);
     let scenario = Scenario::parse(Path::new("cell"), &scenario)
         .map_err(|errors| failed(errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let mut config = grid.machine(cell.generation);

@@ -31,7 +31,8 @@ fn keys_of_events() {
             "faults",
             "page_ins",
             "page_outs",
-            "mismatches"
+            "mismatches",
+            "miss_ratio"
         ]
     );
     assert_eq!(of("scenario")["file"], "case.kdl");

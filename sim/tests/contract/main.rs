@@ -6,6 +6,7 @@ mod frames;
 mod images;
 mod json;
 mod kvm;
+mod lanes;
 mod life;
 mod pages;
 mod random;

@@ -4,6 +4,8 @@ mod guest;
 mod life;
 mod machine;
 mod operand;
+mod parallel;
+mod replay;
 mod step;
 mod uvc;
 mod verb;
@@ -26,6 +28,7 @@ use super::place::Place;
 use super::reader::{NodeReader, Reports};
 use super::syntax::{self, shown};
 use crate::domain::Domain;
+use parallel::LaneReading;
 
 /// The version of the language.
 const VERSION: u64 = 1;
@@ -59,6 +62,7 @@ pub(super) fn scenario(
         crossings: Vec::new(),
         checked: false,
         added_vcpus: BTreeSet::new(),
+        lane: None,
     };
     let head = decoder.document(&document);
     match head {
@@ -95,6 +99,8 @@ struct Decoder<'a, 'f> {
     checked: bool,
     /// vCPUs that an earlier line creates.
     added_vcpus: BTreeSet<(GuestId, u16)>,
+    /// The lane that is being read.
+    lane: Option<LaneReading>,
 }
 
 /// A name that `save=` gives.
@@ -151,7 +157,7 @@ impl Decoder<'_, '_> {
                 span,
                 "nothing is checked in this file".to_owned(),
                 "checks nothing",
-                "write an `expect=`, a comparison in a read, a `check` or a `workload`",
+                "write an `expect=`, a comparison in a read, a `check`, a `workload` or a `replay`",
             );
         }
         Some((head??, steps))

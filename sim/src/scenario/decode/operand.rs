@@ -144,8 +144,9 @@ impl Decoder<'_, '_> {
     /// A buffer that an earlier line saves.
     pub(super) fn buffer(&mut self, entry: &KdlEntry) -> Option<BufferId> {
         let name = self.reports.text(entry, "a name")?;
-        if let Some(buffer) = self.buffer_names.get(name) {
-            return Some(*buffer);
+        if let Some(&buffer) = self.buffer_names.get(name) {
+            self.note_use(buffer, entry, false);
+            return Some(buffer);
         }
         let help = match self.buffer_names.is_empty() {
             true => format!("save it in an earlier line: save={}", shown(name)).into(),
@@ -166,11 +167,13 @@ impl Decoder<'_, '_> {
         if let Some(&buffer) = self.buffer_names.get(name) {
             let known = &mut self.buffers[buffer.0].length;
             *known = known.filter(|&known| Some(known) == length);
+            self.note_use(buffer, entry, true);
             return Some(buffer);
         }
         let buffer = BufferId(self.buffers.len());
         self.buffers.push(Buffer { name: name.to_owned(), length });
         self.buffer_names.insert(name.to_owned(), buffer);
+        self.note_use(buffer, entry, true);
         Some(buffer)
     }
 

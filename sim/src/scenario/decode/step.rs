@@ -8,6 +8,7 @@ use super::super::reader::NodeReader;
 use super::super::statement::Statement;
 use super::super::syntax::shown;
 use super::Decoder;
+use super::parallel::{LANES, LaneReading};
 
 /// What may stand in a step.
 pub(super) const INSIDE: [&str; 8] = ["host", "guest", "device", "check", "repeat", "workload", "parallel", "replay"];
@@ -24,7 +25,7 @@ impl Decoder<'_, '_> {
     }
 
     /// The statements of a step or loop.
-    fn body(&mut self, reader: &mut NodeReader<'_>) -> Option<Vec<Node>> {
+    pub(super) fn body(&mut self, reader: &mut NodeReader<'_>) -> Option<Vec<Node>> {
         match reader.children() {
             Some(children) => Some(self.nodes(children)),
             None => self.reports.error(
@@ -48,12 +49,9 @@ impl Decoder<'_, '_> {
             }
             "repeat" => self.repeat(node).map(Node::Repeat),
             "workload" => self.workload(node).map(Node::Workload),
-            "parallel" | "replay" => self.reports.error(
-                span,
-                format!("`{name}` is not available in this version"),
-                "not available",
-                "the language has it, this program does not run it yet",
-            ),
+            "parallel" => self.parallel(node).map(Node::Parallel),
+            "lane" => self.reports.error(span, "`lane` does not belong here".to_owned(), "not here", LANES),
+            "replay" => self.replay(node).map(Node::Replay),
             "step" | "scenario" | "machine" => self.reports.error(
                 span,
                 format!("`{name}` does not belong inside a step"),
@@ -99,9 +97,11 @@ impl Decoder<'_, '_> {
             .property("pattern")
             .map_or(Some(Pattern::Uniform), |entry| self.reports.choice(entry, "a pattern", &PATTERNS));
         let seed = reader.property("seed").and_then(|entry| self.reports.number(entry, 0, u64::MAX));
+        let replacement = self.replacement(&mut reader);
         reader.finish(&mut self.reports);
         self.checked = true;
         let (guest, (entry, working_set), first) = (guest?, working_set?, first?);
+        let (policy, window) = replacement?;
         let pages = self.guests[guest.0].pages();
         if first.checked_add(working_set).is_none_or(|end| end > pages) {
             let entry: &KdlEntry = first_entry.filter(|_| first >= pages).unwrap_or(entry);
@@ -119,6 +119,8 @@ impl Decoder<'_, '_> {
             writes: writes?,
             pattern: pattern?,
             seed,
+            policy,
+            window,
         })
     }
 
@@ -155,9 +157,10 @@ impl Decoder<'_, '_> {
         Some(statement)
     }
 
-    /// `cpu=N`: a host CPU must exist; a vCPU need not.
+    /// `cpu=N`: a host CPU must exist, and in a lane be its own; a vCPU need not exist.
     fn cpu(&mut self, reader: &mut NodeReader<'_>, actor: &str) -> Option<u16> {
-        let Some(entry) = reader.property("cpu") else { return Some(0) };
+        let own = self.lane.as_ref().filter(|_| actor == "host").map(LaneReading::cpu);
+        let Some(entry) = reader.property("cpu") else { return Some(own.unwrap_or(0)) };
         let cpu = self.reports.number16(entry, 0, u16::MAX)?;
         if actor == "host" && cpu >= self.machine.cpus {
             return self.reports.error(
@@ -165,6 +168,14 @@ impl Decoder<'_, '_> {
                 format!("the machine has no CPU {cpu}"),
                 "no such CPU",
                 format!("its CPUs are 0 to {}; `machine` sets their number with `cpus`", self.machine.cpus - 1),
+            );
+        }
+        if let Some(own) = own.filter(|&own| own != cpu) {
+            return self.reports.error(
+                entry.span(),
+                format!("this lane is that of host CPU {own}"),
+                "another CPU",
+                "lane k runs on host CPU k: leave `cpu=` out, or put the statement into the lane of that CPU",
             );
         }
         Some(cpu)
@@ -207,7 +218,7 @@ impl Decoder<'_, '_> {
     }
 
     /// The text of a node without its block, single-spaced.
-    fn written(&self, node: &KdlNode) -> String {
+    pub(super) fn written(&self, node: &KdlNode) -> String {
         let mut text = node.name().value().to_owned();
         for entry in node.entries() {
             text.push(' ');

@@ -2,6 +2,7 @@
 
 mod files;
 mod hostile;
+mod lanes;
 mod life;
 mod reports;
 mod rules;

@@ -201,8 +201,7 @@ fn verbs_without_operands_but_pages() {
     bad("host export (page)alpha:3", "`(page)` does not belong here", "(page)alpha:3");
     bad("host 3 alpha:3", "a number where a verb belongs", "3");
     bad("device export alpha:3", "`device` has no verb `export`", "export");
-    bad("parallel { lane { host export alpha:3; }; }", "not available in this version", "parallel");
-    bad("replay guest=alpha file=t frames=4", "not available in this version", "replay");
+    bad("replay guest=alpha file=t frames=4", "the trace `t` cannot be read", "file=t");
 }
 
 #[test]
