@@ -4,6 +4,7 @@ mod domain;
 mod host_info;
 mod host_key;
 mod image;
+mod sweep;
 mod trace;
 
 use anstream::AutoStream;
@@ -118,6 +119,7 @@ enum Command {
     /// Make SE images, show what is in one, or try whether a machine boots it
     #[command(subcommand)]
     Image(image::ImageCommand),
+    Sweep(Box<sweep::Arguments>),
     /// Look at traces of memory accesses, or make them small
     #[command(subcommand)]
     Trace(trace::TraceCommand),
@@ -187,6 +189,7 @@ pub(crate) fn run() -> ExitCode {
             }
         },
         Command::Image(command) => image::run(command),
+        Command::Sweep(arguments) => sweep::run(*arguments),
         Command::Trace(command) => trace::run(command),
         Command::Completions { shell } => {
             // Generated whole first: a pipe that closes early is no reason to panic.

@@ -10,6 +10,7 @@
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`refusals`]: what every call looks at, in order.
+//! - [`sweep`]: traces replayed on many machines, with tables and charts.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
 //! - [`virtio`]: devices that see what a guest has shared.
 
@@ -25,6 +26,7 @@ pub mod paging;
 pub mod refusals;
 pub mod run;
 pub mod scenario;
+pub mod sweep;
 pub mod trace;
 pub mod virtio;
 

@@ -1,0 +1,302 @@
+//! One cell: a fresh machine, a protected guest that does what the trace says, a host with few frames.
+
+use super::{Cell, Grid, SweepError};
+use crate::kernel::{Kernel, Stop};
+use crate::paging::Resident;
+use crate::run::boot;
+use crate::scenario::Scenario;
+use crate::trace::PageTrace;
+use serde_json::{Value, json};
+use std::path::Path;
+use uvsim_model::Machine;
+use uvsim_model::address::{GuestAddress, MEBIBYTE, PAGE_SIZE, PageIndex};
+use uvsim_model::cpu::{GuestEvent, SieExit};
+use uvsim_model::seed::{Purpose, Seed};
+use uvsim_model::storage::ProgramCode;
+
+/// What a cell counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellResult {
+    /// Guest accesses done.
+    pub accesses: u64,
+    /// Different pages among them.
+    pub pages: u64,
+    /// Accesses that found their page not resident.
+    pub faults: u64,
+    /// Pages imported.
+    pub page_ins: u64,
+    /// Pages exported.
+    pub page_outs: u64,
+    /// Exports that took a new counter: the content was new to the Ultravisor.
+    pub encrypted: u64,
+    /// Exports that did not: the bytes are those of the export before.
+    pub unchanged: u64,
+}
+
+/// The guest page of slot 0: the pages before hold the prefix area.
+const FIRST: u64 = 256;
+const WORDS: usize = (PAGE_SIZE / 8) as usize;
+/// Faults in a row without an access in between, before a cell is given up.
+const PATIENCE: u32 = 16;
+
+/// Runs a cell.
+pub(super) fn run(grid: &Grid, cell: &Cell, trace: &PageTrace) -> Result<CellResult, SweepError> {
+    let failed = |message: String| SweepError::Cell { cell: grid.name_of(cell), message };
+    let pages = trace.pages.len() as u64;
+    let size = (FIRST + pages).next_multiple_of(MEBIBYTE / PAGE_SIZE) * PAGE_SIZE;
+    let scenario =
+        format!("scenario cell\nguest a memory=\"{}MiB\" vcpus=1\nstep s {{\n check invariants\n}}\n", size / MEBIBYTE);
+    let scenario = Scenario::parse(Path::new("cell"), &scenario)
+        .map_err(|errors| failed(errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    let mut config = grid.machine(cell.generation);
+    // The guest, what a configuration of its size donates, and what the host itself needs.
+    config.storage = config.storage.saturating_add(size.saturating_mul(2));
+    let machine = Machine::new(config).map_err(|error| failed(error.to_string()))?;
+    let mut kernel = boot(&machine, &scenario).map_err(|error| failed(error.message))?;
+    kernel.watch = false;
+    let stream = Seed(grid.seed).substream(Purpose::Workload, 0);
+    let resident = Resident::new(cell.kind(), trace.pages.len(), cell.frames, stream).with_window(grid.window);
+    let mut replay = Replay {
+        kernel,
+        resident,
+        limit: cell.frames,
+        known: vec![0; trace.pages.len() * WORDS],
+        pages,
+        result: CellResult { pages, ..CellResult::default() },
+    };
+    replay.run(trace).map_err(|end| match end {
+        End::Stopped(message) => failed(message),
+        End::Mismatch(slot) => {
+            SweepError::Mismatch { cell: grid.name_of(cell), access: replay.result.accesses, page: FIRST + slot as u64 }
+        }
+    })?;
+    let broken = |violation: String| SweepError::Broken { cell: grid.name_of(cell), message: violation };
+    machine.check_invariants().map_err(|violation| broken(violation.to_string()))?;
+    Ok(replay.result)
+}
+
+struct Replay<'m> {
+    kernel: Kernel<'m>,
+    resident: Resident,
+    limit: u64,
+    pages: u64,
+    /// What the guest has last stored in each doubleword of its pages; 0 for nothing.
+    known: Vec<u32>,
+    result: CellResult,
+}
+
+enum End {
+    Stopped(String),
+    Mismatch(usize),
+}
+
+impl From<Stop> for End {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(match stop {
+            Stop::Outcome(observed) => {
+                let codes = observed.rc.map(|rc| format!(" rc={rc:#x} rrc={:#x}", observed.rrc.unwrap_or(0)));
+                format!("the host meets {}{}", observed.outcome, codes.unwrap_or_default())
+            }
+            Stop::OutOfStorage { what, needed, available } => {
+                format!("storage is too small for {what}: {needed} bytes wanted, {available} there")
+            }
+            Stop::TimeOut => "no time is left".into(),
+            Stop::Internal(message) => message,
+        })
+    }
+}
+
+impl Replay<'_> {
+    fn run(&mut self, trace: &PageTrace) -> Result<(), End> {
+        let mut stuck = 0;
+        let mut next = 0;
+        while next < trace.touches.len() {
+            let before = next;
+            let event = self.proceed(trace, &mut next)?;
+            let Some(event) = event else { return Ok(()) };
+            stuck = if next == before { stuck + 1 } else { 0 };
+            if stuck > PATIENCE {
+                return Err(End::Stopped(format!("access {next}: {PATIENCE} faults in a row")));
+            }
+            self.relieve(event)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the guest until it exits, or is done.
+    fn proceed(&mut self, trace: &PageTrace, next: &mut usize) -> Result<Option<GuestEvent>, End> {
+        let mut cpu = match self.kernel.enter(0, 0) {
+            Ok(cpu) => cpu,
+            Err(exit) => return Ok(Some(GuestEvent::Exit(exit))),
+        };
+        while let Some(touch) = trace.touches.get(*next) {
+            let slot = touch.slot();
+            let at = GuestAddress((FIRST + slot as u64) * PAGE_SIZE + touch.word() as u64 * 8);
+            let known = &mut self.known[slot * WORDS + touch.word()];
+            if touch.is_store() {
+                // No store is like the one before it. Traces have fewer accesses than this can number.
+                let value = *next as u32 + 1;
+                if let Err(event) = cpu.store(at, &u64::from(value).to_be_bytes()) {
+                    return Ok(Some(event));
+                }
+                *known = value;
+            } else {
+                let mut bytes = [0; 8];
+                if let Err(event) = cpu.load(at, &mut bytes) {
+                    return Ok(Some(event));
+                }
+                if u64::from_be_bytes(bytes) != u64::from(*known) {
+                    return Err(End::Mismatch(slot));
+                }
+            }
+            self.resident.touch(slot);
+            self.result.accesses += 1;
+            *next += 1;
+        }
+        Ok(None)
+    }
+
+    /// Answers an exit as Linux does, within the limit of frames.
+    fn relieve(&mut self, event: GuestEvent) -> Result<(), End> {
+        match event {
+            GuestEvent::Exit(SieExit::HostInterruption(it))
+                if it.code.is_translation_exception() || it.code == ProgramCode::NonSecureStorageAccess =>
+            {
+                self.bring(it.teid.address() / PAGE_SIZE)
+            }
+            GuestEvent::Exit(SieExit::Interception(interception)) if interception.code == 112 => {
+                self.bring(0)?;
+                self.bring(1)
+            }
+            event => Err(End::Stopped(format!("an exit that no paging explains: {event:?}"))),
+        }
+    }
+
+    fn bring(&mut self, page: u64) -> Result<(), End> {
+        let slot = page.checked_sub(FIRST).filter(|&slot| slot < self.pages).map(|slot| slot as usize);
+        if let Some(slot) = slot {
+            if !self.resident.contains(slot) {
+                self.make_room()?;
+                self.resident.insert(slot);
+            }
+            self.result.faults += 1;
+            self.result.page_ins += 1;
+        }
+        self.kernel.bring_in(0, 0, page)?;
+        Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<(), End> {
+        while self.resident.len() >= self.limit {
+            let Some(slot) = self.resident.victim() else { return Ok(()) };
+            let page = FIRST + slot as u64;
+            let before = self.counter(page);
+            self.kernel.page_out(0, 0, page)?;
+            self.resident.remove(slot);
+            self.result.page_outs += 1;
+            if self.counter(page) == before {
+                self.result.unchanged += 1;
+            } else {
+                self.result.encrypted += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// How often a page has been exported with new content.
+    fn counter(&self, page: u64) -> u64 {
+        let view = self.kernel.machine().page(self.kernel.handle(0), PageIndex(page));
+        view.map_or(0, |view| view.counter)
+    }
+}
+
+impl CellResult {
+    /// The values, by their names in all files.
+    pub(super) fn fields(&self) -> [(&'static str, u64); 7] {
+        [
+            ("accesses", self.accesses),
+            ("pages", self.pages),
+            ("faults", self.faults),
+            ("page_ins", self.page_ins),
+            ("page_outs", self.page_outs),
+            ("encrypted", self.encrypted),
+            ("unchanged", self.unchanged),
+        ]
+    }
+
+    pub(super) fn to_json(&self, grid: &Grid, cell: &Cell) -> Value {
+        let mut value = json!({ "cell": grid.name_of(cell) });
+        for (name, number) in self.fields() {
+            value[name] = number.into();
+        }
+        value
+    }
+
+    /// The name of the cell, and its result.
+    pub(super) fn from_json(value: &Value) -> Option<(String, Self)> {
+        let number = |name: &str| value[name].as_u64();
+        let result = Self {
+            accesses: number("accesses")?,
+            pages: number("pages")?,
+            faults: number("faults")?,
+            page_ins: number("page_ins")?,
+            page_outs: number("page_outs")?,
+            encrypted: number("encrypted")?,
+            unchanged: number("unchanged")?,
+        };
+        Some((value["cell"].as_str()?.to_owned(), result))
+    }
+
+    /// So many events for each access, scaled.
+    pub(super) fn per_access(&self, events: u64, scale: f64) -> f64 {
+        events as f64 * scale / self.accesses.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::tests::grid;
+    use super::super::traces::tests::trace;
+    use super::*;
+
+    fn of(touches: &[(u64, bool)], frames: u64) -> CellResult {
+        let grid = grid();
+        run(&grid, &Cell { frames, ..grid.cells()[0].clone() }, &trace(touches)).unwrap()
+    }
+
+    #[test]
+    fn counts_are_those_of_least_recently_used() {
+        // LRU in 2 frames: 0 1 | 0 hits | 2 evicts 1 | 1 evicts 0 | 0 evicts 2.
+        let touches = [(0, true), (1, false), (0, false), (2, false), (1, false), (0, false)];
+        let counted = of(&touches, 2);
+        let wanted = CellResult {
+            accesses: 6,
+            pages: 3,
+            faults: 5,
+            page_ins: 5,
+            page_outs: 3,
+            encrypted: counted.encrypted,
+            unchanged: 3 - counted.encrypted,
+        };
+        assert_eq!(counted, wanted);
+        assert_eq!(of(&touches, 3).page_outs, 0);
+    }
+
+    #[test]
+    fn a_page_that_is_not_stored_into_is_encrypted_once() {
+        // Every page leaves three times; only page 0 changes in between.
+        let touches: Vec<(u64, bool)> = (0..8).map(|turn| (turn % 2, turn % 2 == 0)).collect();
+        let counted = of(&touches, 1);
+        assert_eq!((counted.faults, counted.page_outs), (8, 7));
+        assert_eq!((counted.encrypted, counted.unchanged), (4 + 1, 2));
+    }
+
+    #[test]
+    fn a_result_survives_its_json() {
+        let grid = grid();
+        let result = CellResult { accesses: u64::MAX, faults: 3, ..CellResult::default() };
+        let (name, again) = CellResult::from_json(&result.to_json(&grid, &grid.cells()[1])).unwrap();
+        assert_eq!((&*name, again), ("a b/z15/lru/8", result));
+        assert_eq!(CellResult::from_json(&json!({ "cell": "a", "accesses": 1 })), None);
+    }
+}
