@@ -198,7 +198,7 @@ fn results_of_others_are_left_alone() {
     // A result that was tampered with.
     fs::create_dir(folder.0.join("d")).unwrap();
     let journal = String::from_utf8(folder.bytes("a/cells.jsonl")).unwrap();
-    folder.file("d/cells.jsonl", journal.replace("\"accesses\":400,\"pages\":", "\"accesses\":400,\"pages\":1"));
+    folder.file("d/cells.jsonl", journal.replace("\"page_ins\":", "\"page_ins\":1"));
     refused(&["sweep", "merge", "a", "d", "--out=c"], &["one.lackey/z16/lru/4 has one result in"]);
     folder.file("d/cells.jsonl", format!("{journal}what\n"));
     refused(&["sweep", "merge", "d", "--out=c"], &["line 3", "not a JSON object"]);

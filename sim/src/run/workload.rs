@@ -175,8 +175,13 @@ mod tests {
             task.pretend(0, byte);
         }
         // In pieces, as lanes do.
-        while let Ok(false) = runner.advance(&mut task, 7) {}
-        (runner.advance(&mut task, 7), task.counters)
+        let end = loop {
+            match runner.advance(&mut task, 7) {
+                Ok(false) => {}
+                end => break end,
+            }
+        };
+        (end, task.counters)
     }
 
     #[test]
