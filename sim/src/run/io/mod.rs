@@ -2,19 +2,14 @@
 
 mod device;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use bumpalo::Bump;
 use uvsim_model::Machine;
 use uvsim_model::address::{GuestAddress, PAGE_SIZE};
 
 use super::execute::Failed;
 use super::{Difference, End, Failure, IoCounters, IoEnd, Runner, Status, outcome};
 use crate::kernel::{FaultAnswers, Observed, Stop};
-use crate::scenario::{DeviceKind, DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Statement, Verb};
-use crate::virtio::board::{Attachment, Board, GuestDevices, IoAt, IoOutcome, IoStatistics};
-use device::{Attached, Wire};
+use crate::scenario::{DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Statement, Verb};
+use crate::virtio::board::{Board, Hosted, IoAt, IoOutcome, IoStatistics};
 
 /// Points of the course of a bounce buffer that are reported.
 const POINTS: usize = 64;
@@ -22,7 +17,7 @@ const POINTS: usize = 64;
 /// All devices of a run.
 #[derive(Debug)]
 pub(super) struct Devices {
-    board: Board<Attached>,
+    board: Board<Hosted>,
     /// By guest, the configuration whose drivers are bound.
     bound: Vec<Option<u64>>,
     /// By guest, what was counted in lives that are over.
@@ -33,7 +28,7 @@ impl Devices {
     pub(super) fn new(scenario: &Scenario, machine: &Machine) -> Self {
         let count = scenario.guests.len();
         Self {
-            board: Board::new(attached(scenario, machine)),
+            board: Board::new(device::attached(scenario, machine)),
             bound: vec![None; count],
             before: vec![IoStatistics::default(); count],
         }
@@ -57,34 +52,6 @@ impl Devices {
         self.board.forget(guest);
         self.bound[guest] = None;
     }
-}
-
-fn attached(scenario: &Scenario, machine: &Machine) -> Vec<GuestDevices<Attached>> {
-    let copies = Rc::new(RefCell::new(Bump::new()));
-    let devices = |guest: &crate::scenario::Guest| guest.devices.as_ref().map_or(0, |found| found.devices.len());
-    let wires: Vec<Vec<Wire>> =
-        scenario.guests.iter().map(|guest| (0..devices(guest)).map(|_| Wire::default()).collect()).collect();
-    let attach = |(number, guest): (usize, &crate::scenario::Guest)| {
-        let each = guest.devices.iter().flat_map(|found| &found.devices).enumerate();
-        let devices = each.filter_map(|(place, device)| {
-            let own = (GuestId(number), place);
-            let wires = match device.kind {
-                DeviceKind::Net { to } => {
-                    let (other, end) = to.unwrap_or(own);
-                    Some((Wire::clone(&wires[number][place]), Wire::clone(wires.get(other.0)?.get(end)?)))
-                }
-                _ => None,
-            };
-            let model = Attached::new(machine, own, device, wires, &copies)?;
-            Some(Attachment { name: device.name.clone(), iommu: device.iommu, device: model })
-        });
-        GuestDevices {
-            memory: guest.memory,
-            swiotlb: guest.devices.as_ref().map_or(0, |found| found.slots.into()),
-            devices: devices.collect(),
-        }
-    };
-    scenario.guests.iter().enumerate().map(attach).collect()
 }
 
 /// An outcome, and the bytes that came with it.
@@ -268,7 +235,7 @@ impl Runner<'_, '_, '_> {
             let Some(devices) = &guest.devices else { continue };
             let found = self.devices.statistics(number);
             let served = (0..devices.devices.len()).filter_map(|device| self.devices.board.device(number, device));
-            let notifications = served.map(Attached::notifications).sum();
+            let notifications = served.map(Hosted::notifications).sum();
             let counters = IoCounters {
                 requests: found.requests,
                 bytes_read: found.bytes_read,

@@ -2,7 +2,7 @@
 
 use super::outcome::{IoOutcome, IoStatistics};
 use super::{Attachment, Fault, GuestDevices, HostDevice, IoAt};
-use crate::kernel::{GuestCall, Kernel, Observed, Stop};
+use crate::kernel::{Kernel, Stop};
 use crate::scenario::Outcome;
 use crate::virtio::device::ACCESS_PLATFORM;
 use crate::virtio::driver::hal::{Change, DmaSpace};
@@ -16,8 +16,6 @@ use uvsim_model::uvc::Command;
 use virtio_drivers::Error;
 use virtio_queue::{Queue, QueueT};
 
-/// A call that stays busy this often is given up.
-const PATIENCE: u32 = 1 << 20;
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
 const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
 const NO_PLATFORM_HELP: &str = "add iommu=on (libvirt: <driver iommu='on'/>, QEMU: iommu_platform=on)";
@@ -250,28 +248,12 @@ impl<D: HostDevice> GuestBoard<D> {
         Ok(())
     }
 
-    /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS. A pinned page that is taken back leads to interception 108 first,
-    /// which the host answers by unpinning it (T60, T66).
+    /// Shares a page, or takes it back.
     fn share(&mut self, kernel: &mut Kernel<'_>, at: IoAt, page: u64, command: Command) -> Result<(), Stop> {
-        let mut block = vec![0; usize::from(command.usual_length())];
-        block[..2].copy_from_slice(&command.usual_length().to_be_bytes());
-        block[2..4].copy_from_slice(&command.code().to_be_bytes());
-        block[0x20..0x28].copy_from_slice(&(page * PAGE_SIZE).to_be_bytes());
-        let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };
         let pinned = is_pinned(kernel, at.guest, page);
-        let mut last = Observed::OK;
-        for _ in 0..PATIENCE {
-            let issue = kernel.with_faults(at.guest, at.vcpu, at.faults, Some(page), |kernel| {
-                kernel.guest_issue(at.guest, at.vcpu, &call)
-            });
-            last = issue?.0;
-            if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
-                break;
-            }
-            kernel.in_time()?;
-        }
-        if last.outcome != Outcome::Ok {
-            return Err(last.into());
+        let done = kernel.share(at.guest, at.vcpu, at.faults, page, command)?;
+        if done.outcome != Outcome::Ok {
+            return Err(done.into());
         }
         if command == Command::SetSharedAccess {
             self.statistics.share_calls += 1;
@@ -314,7 +296,7 @@ impl<D: HostDevice> GuestBoard<D> {
         for queue in notified {
             let service = slot.device.serve(kernel, at, queue, &mut bound.queues)?;
             statistics.pin_calls += service.pins;
-            statistics.refusals += service.refusals;
+            statistics.refusals += service.refusals.len() as u64;
             if let Some(reason) = service.error {
                 bound.port.needs_reset();
                 return Ok(Err(Fault::NeedsReset { reason }));

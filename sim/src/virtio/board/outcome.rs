@@ -1,6 +1,7 @@
 //! What I/O comes to.
 
 use crate::virtio::device::Served;
+use crate::virtio::view::Refusal;
 
 /// What a request came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +72,7 @@ pub struct Service {
     /// Pages that the host has pinned.
     pub pins: u64,
     /// Accesses that the machine has refused to the device.
-    pub refusals: u64,
+    pub refusals: Vec<Refusal>,
     /// Why the device has given up, if it has.
     pub error: Option<String>,
 }
