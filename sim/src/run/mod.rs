@@ -26,7 +26,7 @@ use std::time::Instant;
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
 pub use pressure::Counters;
-pub use report::{Failure, FileEnd, IoCounters, IoEnd, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
+pub use report::{Failure, FileEnd, IoCounters, IoEnd, Note, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
 
 use crate::domain::{self, Domain, Finding};

@@ -18,7 +18,6 @@ use virtio_queue::{Queue, QueueT};
 
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
 const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
-const NO_PLATFORM_HELP: &str = "add iommu=on (libvirt: <driver iommu='on'/>, QEMU: iommu_platform=on)";
 
 /// Guest storage: an address, and bytes to store or a place for those to load.
 type Piece = (u64, Vec<u8>);
@@ -144,7 +143,7 @@ impl<D: HostDevice> GuestBoard<D> {
         let id = match self.space.enter(|| request.begin(&mut bound.driver)) {
             Ok(id) => id,
             Err(Error::Unsupported) => return Ok(wrong_kind(&slot.name)),
-            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string() }),
+            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string(), refusal: None }),
         };
         let queue = request.queue();
         if let Some(ring) = bound.rings.get_mut(usize::from(queue)) {
@@ -202,7 +201,7 @@ impl<D: HostDevice> GuestBoard<D> {
             return Ok(());
         };
         if port.offered() & ACCESS_PLATFORM == 0 {
-            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(NO_PLATFORM_HELP.into()) };
+            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(platform_help(model.device_type())) };
             return Ok(());
         }
         let registers = port.clone();
@@ -297,9 +296,9 @@ impl<D: HostDevice> GuestBoard<D> {
             let service = slot.device.serve(kernel, at, queue, &mut bound.queues)?;
             statistics.pin_calls += service.pins;
             statistics.refusals += service.refusals.len() as u64;
-            if let Some(reason) = service.error {
+            if let Some(fault) = service.fault() {
                 bound.port.needs_reset();
-                return Ok(Err(Fault::NeedsReset { reason }));
+                return Ok(Err(fault));
             }
         }
         self.load_back(kernel, at, device, &rings)
@@ -347,7 +346,7 @@ impl<D: HostDevice> GuestBoard<D> {
                 Ok(IoOutcome::Done)
             }
             Ok(Some(status)) => Ok(IoOutcome::IoError { status }),
-            Err(error) => Err(Fault::NeedsReset { reason: error.to_string() }),
+            Err(error) => Err(Fault::NeedsReset { reason: error.to_string(), refusal: None }),
         }
     }
 
@@ -365,11 +364,11 @@ impl<D: HostDevice> GuestBoard<D> {
 
     /// The driver gives the device up.
     fn fail(&mut self, device: usize, fault: Fault) -> IoOutcome {
-        let message = fault.to_string();
+        let (message, refusal) = (fault.to_string(), fault.refusal());
         if let State::Bound(bound) = &mut self.devices[device].state {
             bound.broken = Some(fault);
         }
-        IoOutcome::IoRefused { message }
+        IoOutcome::IoRefused { message, refusal }
     }
 
     /// Guest accesses, in one entry of SIE unless there are faults. Page by page, as faults are answered by the page.
@@ -442,9 +441,10 @@ impl<D> Slot<D> {
     fn usable(&mut self) -> Result<&mut Bound, IoOutcome> {
         match &mut self.state {
             State::Bound(bound) => match &bound.broken {
-                Some(fault) => {
-                    Err(IoOutcome::IoRefused { message: format!("the driver has given the device up: {fault}") })
-                }
+                Some(fault) => Err(IoOutcome::IoRefused {
+                    message: format!("the driver has given the device up: {fault}"),
+                    refusal: fault.refusal(),
+                }),
                 None => Ok(bound),
             },
             State::Unbound { message, help } => {
@@ -458,6 +458,20 @@ impl<D> Slot<D> {
         let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
         Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
     }
+}
+
+/// Where to say that a device shall offer `VIRTIO_F_ACCESS_PLATFORM`.
+fn platform_help(device_type: u32) -> String {
+    let device = match device_type {
+        1 => "virtio-net-ccw",
+        2 => "virtio-blk-ccw",
+        3 => "virtio-serial-ccw",
+        _ => "virtio-rng-ccw",
+    };
+    format!(
+        "without it a device takes for granted that it reaches all of the guest's memory: write iommu=#true in a \
+         scenario, <driver iommu='on'/> in libvirt, -device {device},iommu_platform=on for QEMU"
+    )
 }
 
 fn wrong_kind(name: &str) -> IoOutcome {
