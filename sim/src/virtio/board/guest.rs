@@ -187,6 +187,14 @@ impl<D: HostDevice> GuestBoard<D> {
             Ok(_) => return Ok((wrong_kind(&slot.name), None)),
             Err(outcome) => return Ok((outcome, None)),
         }
+        self.receive_frames(device);
+        if let (Some((network, _)), Err(full)) =
+            (self.devices[device].network(), self.space.pool.would_fit(&[BUFFER as u64]))
+            && network.missing() == network::BUFFERS
+        {
+            self.statistics.no_slot += 1;
+            return Ok((IoOutcome::NoBounceSlot { message: full.to_string() }, None));
+        }
         if let Err(fault) = self.work(kernel, at, device, &[network::RECEIVE])? {
             return Ok((self.fail(device, fault), None));
         }

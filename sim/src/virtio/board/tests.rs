@@ -400,6 +400,21 @@ fn frames_that_come_in_with_a_send_are_counted() {
     });
 }
 
+#[test]
+fn without_slots_nothing_can_come_in() {
+    let full = |size: u64| IoOutcome::NoBounceSlot {
+        message: format!("swiotlb buffer is full (sz: {size} bytes), total 0 (slots), used 0 (slots)"),
+    };
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    hosted_with(0, vec![Hosted::loop_back(card), Hosted::new(console)], |board, kernel| {
+        assert_eq!(board.receive(kernel, AT, 0).unwrap(), (full(2048), None));
+        assert_eq!(board.console_read(kernel, AT, 1).unwrap(), (full(2048), vec![]));
+        assert_eq!(board.console_write(kernel, AT, 1, b"x").unwrap(), full(1));
+        assert_eq!(board.statistics(0).no_slot, 3);
+    });
+}
+
 /// The pages of rings and bounce buffer, of which there are 128 slots.
 fn page_out_all(kernel: &mut Kernel<'_>, queues: u64) {
     for page in (MEMORY - 128 * 2048) / PAGE_SIZE - 2 * queues..MEMORY / PAGE_SIZE {
@@ -454,13 +469,18 @@ fn a_secure_page_that_is_paged_out_stays_out() {
 
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
+    hosted_with(128, devices, test);
+}
+
+/// The same, with so many slots.
+fn hosted_with(swiotlb: u64, devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
     let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
     let attach = |device: Hosted| Attachment { name: device.device_type().to_string(), iommu: true, device };
     let devices = devices.into_iter().map(attach).collect();
-    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb: 128, devices }]);
+    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb, devices }]);
     board.boot(&mut kernel, AT).unwrap();
     test(&mut board, &mut kernel);
     board.shutdown(&mut kernel, AT).unwrap();
