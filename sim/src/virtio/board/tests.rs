@@ -372,6 +372,41 @@ fn what_the_host_types_the_guest_reads() {
     });
 }
 
+/// A console of whose input there is no end.
+struct Endless(Hosted);
+
+impl HostDevice for Endless {
+    fn device_type(&self) -> u32 {
+        self.0.device_type()
+    }
+
+    fn features(&self) -> u64 {
+        self.0.features()
+    }
+
+    fn config(&self) -> &[u8] {
+        self.0.config()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        self.0.queue_sizes()
+    }
+
+    fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop> {
+        self.0.console_input(b"y");
+        self.0.serve(kernel, at, queue, queues)
+    }
+}
+
+#[test]
+fn a_console_without_end_does_not_keep_the_guest() {
+    let console = Endless(Hosted::new(AnyDevice::Console(Console::new(1 << 16))));
+    hosted_with(4, vec![console], |board, kernel| {
+        let (outcome, text) = board.console_read(kernel, AT, 0).unwrap();
+        assert_eq!((outcome, text.len()), (IoOutcome::Done, console::BUFFERS_A_READ));
+    });
+}
+
 #[test]
 fn entropy_is_that_of_the_stream() {
     let source = || Seed(7).stream(Purpose::Entropy);
@@ -473,12 +508,12 @@ fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kerne
 }
 
 /// The same, with so many slots.
-fn hosted_with(swiotlb: u64, devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
+fn hosted_with<D: HostDevice>(swiotlb: u64, devices: Vec<D>, test: impl FnOnce(&mut Board<D>, &mut Kernel<'_>)) {
     let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
-    let attach = |device: Hosted| Attachment { name: device.device_type().to_string(), iommu: true, device };
+    let attach = |device: D| Attachment { name: device.device_type().to_string(), iommu: true, device };
     let devices = devices.into_iter().map(attach).collect();
     let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb, devices }]);
     board.boot(&mut kernel, AT).unwrap();
