@@ -14,6 +14,7 @@ mod life;
 mod observed;
 mod pages;
 mod qemu;
+mod sharing;
 mod space;
 mod trail;
 mod user;

@@ -65,10 +65,10 @@ impl<'s> Runner<'s, '_, '_> {
                 self.each(statement, *pages, |r, g, p| r.kernel.unmap(cpu, g, p, *purge))
             }
             Verb::GuestShare { pages } => {
-                self.each(statement, *pages, |r, g, p| r.share(g, cpu, p, Command::SetSharedAccess))
+                self.each(statement, *pages, |r, g, p| r.kernel.share(g, cpu, r.faults, p, Command::SetSharedAccess))
             }
             Verb::GuestUnshare { pages } => {
-                self.each(statement, *pages, |r, g, p| r.share(g, cpu, p, Command::RemoveSharedAccess))
+                self.each(statement, *pages, |r, g, p| r.kernel.share(g, cpu, r.faults, p, Command::RemoveSharedAccess))
             }
             single => {
                 let got = self.execute_single(cpu, single).or_else(outcome).map_err(|end| (None, end))?;

@@ -215,6 +215,13 @@ impl<W: Write> Report for Human<W> {
             text.push_str(&format!("  {}", notes.join(" · ").style(DIM)));
         }
         self.line(&text);
+        // A failure tells itself.
+        if let Some(note) = end.note.as_ref().filter(|_| end.passed) {
+            let indent = format!("{}  ", self.indent());
+            for line in wrap(&note.message, self.width.saturating_sub(indent.len())) {
+                self.line(&format!("{indent}{}", line.style(DIM)));
+            }
+        }
     }
 
     fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure) {

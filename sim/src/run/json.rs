@@ -78,13 +78,18 @@ impl<W: Write> Report for Json<W> {
 
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>) {
         let statement = end.statement;
-        let rest = json!({
+        let mut rest = json!({
             "text": statement.text,
             "expected": expected(&statement.expectation),
             "got": got(&end.got),
             "passed": end.passed,
             "rule": end.got.rule,
         });
+        if let Some(note) = &end.note {
+            rest["page"] = note.page.as_deref().into();
+            rest["message"] = note.message.as_str().into();
+            rest["help"] = note.help.as_deref().into();
+        }
         self.at("statement", scenario, statement.place, rest);
     }
 

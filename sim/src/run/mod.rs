@@ -24,7 +24,7 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
-pub use report::{Failure, FileEnd, IoCounters, IoEnd, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
+pub use report::{Failure, FileEnd, IoCounters, IoEnd, Note, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
 
 pub use crate::pressure::Counters;

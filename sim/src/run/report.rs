@@ -69,6 +69,19 @@ pub struct StatementEnd<'a> {
     pub passed: bool,
     /// Frames that changed their state.
     pub transitions: Vec<Transition>,
+    /// What there is to say of a request to a device that was not done.
+    pub note: Option<Note>,
+}
+
+/// Why a request to a device was not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// The guest's page that the host could not reach, as `alpha:222`.
+    pub page: Option<String>,
+    /// Why.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// A failed expectation.

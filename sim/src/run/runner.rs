@@ -138,7 +138,8 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         let passed = end.is_ok();
         if let Some(got) = got {
             let transitions = self.kernel.take_transitions();
-            self.report.statement(self.scenario, &StatementEnd { statement, got, passed, transitions });
+            let note = self.devices.take_note();
+            self.report.statement(self.scenario, &StatementEnd { statement, got, passed, transitions, note });
         }
         self.settle(statement.place, end)
     }

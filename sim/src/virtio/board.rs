@@ -18,7 +18,7 @@ use guest::GuestBoard;
 use virtio_queue::Queue;
 
 pub use super::driver::ring::Fault;
-pub use hosted::Hosted;
+pub use hosted::{Hosted, WAITING, Wire};
 pub use outcome::{IoOutcome, IoStatistics, Service};
 
 /// A device as the board uses it: a model together with its way to the guest's storage.

@@ -151,7 +151,12 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, page, write, rule } = self;
         let way = if *write { "written" } else { "read" };
-        write!(f, "page {page:#x} cannot be {way} at {address:#x}: the guest has not shared it ({rule})")
+        let why = match *rule {
+            "T11" => "the channel reaches no secure frame",
+            "T69" => "the guest has not shared it",
+            _ => "the host cannot bring it in",
+        };
+        write!(f, "page {page:#x} cannot be {way} at {address:#x}: {why} ({rule})")
     }
 }
 

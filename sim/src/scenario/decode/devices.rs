@@ -45,7 +45,8 @@ impl Decoder<'_, '_> {
                 reader.span(),
                 "a protected guest has no balloon".to_owned(),
                 "not possible",
-                "the host cannot take pages that only the guest can read, and QEMU refuses the device: remove it",
+                "a page that the host takes and gives back would fail its integrity check (T26), so QEMU inhibits the \
+                 balloon: remove it, in libvirt <memballoon model='none'/>",
             );
         }
         let place = self.reports.place(reader.span());

@@ -2,7 +2,7 @@
 
 use super::outcome::{IoOutcome, IoStatistics};
 use super::{Attachment, Fault, GuestDevices, HostDevice, IoAt};
-use crate::kernel::{GuestCall, Kernel, Observed, Stop};
+use crate::kernel::{Kernel, Stop};
 use crate::scenario::Outcome;
 use crate::virtio::device::ACCESS_PLATFORM;
 use crate::virtio::driver::hal::{Change, DmaSpace};
@@ -16,11 +16,8 @@ use uvsim_model::uvc::Command;
 use virtio_drivers::Error;
 use virtio_queue::{Queue, QueueT};
 
-/// A call that stays busy this often is given up.
-const PATIENCE: u32 = 1 << 20;
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
 const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
-const NO_PLATFORM_HELP: &str = "add iommu=on (libvirt: <driver iommu='on'/>, QEMU: iommu_platform=on)";
 
 /// Guest storage: an address, and bytes to store or a place for those to load.
 type Piece = (u64, Vec<u8>);
@@ -146,7 +143,7 @@ impl<D: HostDevice> GuestBoard<D> {
         let id = match self.space.enter(|| request.begin(&mut bound.driver)) {
             Ok(id) => id,
             Err(Error::Unsupported) => return Ok(wrong_kind(&slot.name)),
-            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string() }),
+            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string(), refusal: None }),
         };
         let queue = request.queue();
         if let Some(ring) = bound.rings.get_mut(usize::from(queue)) {
@@ -204,7 +201,7 @@ impl<D: HostDevice> GuestBoard<D> {
             return Ok(());
         };
         if port.offered() & ACCESS_PLATFORM == 0 {
-            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(NO_PLATFORM_HELP.into()) };
+            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(platform_help(model.device_type())) };
             return Ok(());
         }
         let registers = port.clone();
@@ -250,28 +247,12 @@ impl<D: HostDevice> GuestBoard<D> {
         Ok(())
     }
 
-    /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS. A pinned page that is taken back leads to interception 108 first,
-    /// which the host answers by unpinning it (T60, T66).
+    /// Shares a page, or takes it back.
     fn share(&mut self, kernel: &mut Kernel<'_>, at: IoAt, page: u64, command: Command) -> Result<(), Stop> {
-        let mut block = vec![0; usize::from(command.usual_length())];
-        block[..2].copy_from_slice(&command.usual_length().to_be_bytes());
-        block[2..4].copy_from_slice(&command.code().to_be_bytes());
-        block[0x20..0x28].copy_from_slice(&(page * PAGE_SIZE).to_be_bytes());
-        let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };
         let pinned = is_pinned(kernel, at.guest, page);
-        let mut last = Observed::OK;
-        for _ in 0..PATIENCE {
-            let issue = kernel.with_faults(at.guest, at.vcpu, at.faults, Some(page), |kernel| {
-                kernel.guest_issue(at.guest, at.vcpu, &call)
-            });
-            last = issue?.0;
-            if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
-                break;
-            }
-            kernel.in_time()?;
-        }
-        if last.outcome != Outcome::Ok {
-            return Err(last.into());
+        let done = kernel.share(at.guest, at.vcpu, at.faults, page, command)?;
+        if done.outcome != Outcome::Ok {
+            return Err(done.into());
         }
         if command == Command::SetSharedAccess {
             self.statistics.share_calls += 1;
@@ -314,10 +295,10 @@ impl<D: HostDevice> GuestBoard<D> {
         for queue in notified {
             let service = slot.device.serve(kernel, at, queue, &mut bound.queues)?;
             statistics.pin_calls += service.pins;
-            statistics.refusals += service.refusals;
-            if let Some(reason) = service.error {
+            statistics.refusals += service.refusals.len() as u64;
+            if let Some(fault) = service.fault() {
                 bound.port.needs_reset();
-                return Ok(Err(Fault::NeedsReset { reason }));
+                return Ok(Err(fault));
             }
         }
         self.load_back(kernel, at, device, &rings)
@@ -365,7 +346,7 @@ impl<D: HostDevice> GuestBoard<D> {
                 Ok(IoOutcome::Done)
             }
             Ok(Some(status)) => Ok(IoOutcome::IoError { status }),
-            Err(error) => Err(Fault::NeedsReset { reason: error.to_string() }),
+            Err(error) => Err(Fault::NeedsReset { reason: error.to_string(), refusal: None }),
         }
     }
 
@@ -383,11 +364,11 @@ impl<D: HostDevice> GuestBoard<D> {
 
     /// The driver gives the device up.
     fn fail(&mut self, device: usize, fault: Fault) -> IoOutcome {
-        let message = fault.to_string();
+        let (message, refusal) = (fault.to_string(), fault.refusal());
         if let State::Bound(bound) = &mut self.devices[device].state {
             bound.broken = Some(fault);
         }
-        IoOutcome::IoRefused { message }
+        IoOutcome::IoRefused { message, refusal }
     }
 
     /// Guest accesses, in one entry of SIE unless there are faults. Page by page, as faults are answered by the page.
@@ -460,9 +441,10 @@ impl<D> Slot<D> {
     fn usable(&mut self) -> Result<&mut Bound, IoOutcome> {
         match &mut self.state {
             State::Bound(bound) => match &bound.broken {
-                Some(fault) => {
-                    Err(IoOutcome::IoRefused { message: format!("the driver has given the device up: {fault}") })
-                }
+                Some(fault) => Err(IoOutcome::IoRefused {
+                    message: format!("the driver has given the device up: {fault}"),
+                    refusal: fault.refusal(),
+                }),
                 None => Ok(bound),
             },
             State::Unbound { message, help } => {
@@ -476,6 +458,20 @@ impl<D> Slot<D> {
         let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
         Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
     }
+}
+
+/// Where to say that a device shall offer `VIRTIO_F_ACCESS_PLATFORM`.
+fn platform_help(device_type: u32) -> String {
+    let device = match device_type {
+        1 => "virtio-net-ccw",
+        2 => "virtio-blk-ccw",
+        3 => "virtio-serial-ccw",
+        _ => "virtio-rng-ccw",
+    };
+    format!(
+        "without it a device takes for granted that it reaches all of the guest's memory: write iommu=#true in a \
+         scenario, <driver iommu='on'/> in libvirt, -device {device},iommu_platform=on for QEMU"
+    )
 }
 
 fn wrong_kind(name: &str) -> IoOutcome {

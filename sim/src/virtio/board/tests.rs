@@ -3,6 +3,7 @@
 use super::*;
 use crate::scenario::Scenario;
 use crate::virtio::device::Served;
+use crate::virtio::view::Refusal;
 use std::path::Path;
 use uvsim_model::Machine;
 use uvsim_model::address::PAGE_SIZE;
@@ -34,7 +35,12 @@ enum Manner {
     /// Reports this status.
     Status(u8),
     NeedsReset,
+    /// Its last store is refused, and it does not hear of it.
+    LastStore,
 }
+
+/// What it is refused.
+const REFUSAL: Refusal = Refusal { address: 0xdf002, page: 0xdf, write: true, rule: "T11" };
 
 /// A disk on a queue of our own: it reads and writes what the guest has shared as the host does.
 struct Disk {
@@ -162,6 +168,9 @@ impl HostDevice for Disk {
             let element = [id.to_le_bytes(), length.to_le_bytes()].concat();
             self.store(kernel, queue.used_ring() + 4 + 8 * slot, &element);
             self.store(kernel, queue.used_ring() + 2, &index.to_le_bytes());
+            if self.manner == Manner::LastStore {
+                service.refusals.push(REFUSAL);
+            }
             service.served = Served { requests: service.served.requests + 1, ..service.served };
         }
         Ok(service)
@@ -192,9 +201,9 @@ fn shared(kernel: &Kernel<'_>, address: u64) -> bool {
 fn refuses(manner: Manner, words: &str) {
     with(manner, SLOTS, true, |board, kernel| {
         let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 8).unwrap();
-        assert_eq!(outcome, IoOutcome::IoRefused { message: words.into() });
+        assert_eq!(outcome, IoOutcome::IoRefused { message: words.into(), refusal: None });
         assert!(bytes.is_empty());
-        let IoOutcome::IoRefused { message } = board.disk_write(kernel, AT, 0, 0, &[1]).unwrap() else { panic!() };
+        let IoOutcome::IoRefused { message, .. } = board.disk_write(kernel, AT, 0, 0, &[1]).unwrap() else { panic!() };
         assert_eq!(message, format!("the driver has given the device up: {words}"));
         board.shutdown(kernel, AT).unwrap();
     });
@@ -272,6 +281,20 @@ fn devices_that_lie_are_given_up() {
 }
 
 #[test]
+fn a_refusal_that_the_device_did_not_hear_of_is_one_all_the_same() {
+    with(Manner::LastStore, SLOTS, true, |board, kernel| {
+        let words = "page 0xdf cannot be written at 0xdf002: the channel reaches no secure frame (T11)";
+        let message = format!("the device needs a reset: {words}");
+        let refused = IoOutcome::IoRefused { message: message.clone(), refusal: Some(REFUSAL) };
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (refused, vec![]));
+        assert_eq!(board.statistics(0).refusals, 1);
+        let message = format!("the driver has given the device up: {message}");
+        let refused = IoOutcome::IoRefused { message, refusal: Some(REFUSAL) };
+        assert_eq!(board.disk_write(kernel, AT, 0, 0, &[1]).unwrap(), refused);
+    });
+}
+
+#[test]
 fn bytes_beyond_a_buffer_land_in_shared_slots_and_nowhere_else() {
     with(Manner::Beyond, SLOTS, true, |board, kernel| {
         // The slot behind the data is that of the status byte, which the device then sets.
@@ -316,7 +339,7 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
         board.boot(kernel, AT).unwrap();
         assert_eq!(
             board.disk_read(kernel, AT, 0, 0, 8).unwrap().0,
-            IoOutcome::IoRefused { message: "the device does not answer".into() }
+            IoOutcome::IoRefused { message: "the device does not answer".into(), refusal: None }
         );
         board.shutdown(kernel, AT).unwrap();
         assert!(matches!(frame_state(kernel, ring), FrameState::Secure(..)));
