@@ -96,15 +96,14 @@ fn no_lane_stores_where_another_reads_back() {
         ("workload guest=alpha accesses=9 working-set=1 frames=1 first=11", ""),
     ] {
         let found = if span.is_empty() { store } else { span };
-        let name = found.split(' ').next().unwrap();
-        bad(&lanes(WORKLOAD, store), message, name);
+        bad(&lanes(WORKLOAD, store), message, found);
         assert!(parse(&with(&lanes(&format!("{WORKLOAD}; {store}"), "check invariants"))).is_ok(), "in one lane");
     }
-    bad(&lanes("guest write alpha:8 text=x", WORKLOAD), message, "guest");
+    bad(&lanes("guest write alpha:8 text=x", WORKLOAD), message, "guest write alpha:8 text=x");
     // Blocks of calls lie in page 1.
     let low = WORKLOAD.replace("first=8", "first=1");
-    bad(&lanes("guest share alpha:40", &low), message, "guest");
-    bad(&lanes("guest unshare alpha:40", &low), message, "guest");
+    bad(&lanes("guest share alpha:40", &low), message, "guest share alpha:40");
+    bad(&lanes(&low, "guest unshare alpha:40"), message, "guest unshare alpha:40");
     for harmless in [
         "guest write alpha:12 text=x",
         "guest write alpha:7 text=x",
