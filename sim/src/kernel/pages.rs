@@ -134,7 +134,7 @@ impl Kernel<'_> {
     /// # Errors
     /// A refusal of the channel.
     pub fn device_read(&mut self, guest: usize, page: u64, offset: u64, bytes: &mut [u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(0, guest, page)?;
+        let frame = self.frame_of(self.own_cpu(), guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let read = self.machine.channel().read(at, bytes);
         read.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())
@@ -145,7 +145,7 @@ impl Kernel<'_> {
     /// # Errors
     /// A refusal of the channel.
     pub fn device_write(&mut self, guest: usize, page: u64, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(0, guest, page)?;
+        let frame = self.frame_of(self.own_cpu(), guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let written = self.machine.channel().write(at, bytes);
         written.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())

@@ -274,3 +274,77 @@ impl Extent {
         Ended::Mismatch { page: self.first + touch.slot as u64, offset: touch.word as u64 * 8 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paging::PolicyKind;
+    use crate::run::boot;
+    use crate::scenario::{Node, Scenario};
+    use std::path::Path;
+    use uvsim_model::Machine;
+    use uvsim_model::seed::{Purpose, Seed};
+
+    const FRAMES: u64 = 3;
+    const PAGES: std::ops::Range<u64> = 9..17;
+
+    /// Does a workload in pieces; in between, something else is done to the guest.
+    fn drive(policy: PolicyKind, mut meddle: impl FnMut(&mut Kernel<'_>, u64)) -> Counters {
+        let text = "scenario s\nguest a memory=\"1MiB\"\nstep s {
+            workload guest=a accesses=2000 working-set=8 frames=3 first=9
+        }";
+        let scenario = Scenario::parse(Path::new("s.kdl"), text).unwrap();
+        let Node::Workload(workload) = &scenario.steps[0].nodes[0] else { panic!("no workload") };
+        let machine = Machine::new(scenario.machine.clone()).unwrap();
+        let Ok(mut kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        let seed = Seed(5);
+        let resident = Resident::new(policy, 8, FRAMES, seed.item(Purpose::Workload, 0, 1));
+        let extent = Extent { guest: 0, first: 9, pages: 8, frames: FRAMES, goal: 2000 };
+        let drawn = Drawn::new(workload, seed.substream(Purpose::Workload, 0));
+        let mut task: Task<'_> = Task::new(extent, resident, Origin::Drawn(Box::new(drawn)));
+        for turn in 0.. {
+            let done = task.advance(&mut kernel, 7, &mut |_, _| ()).unwrap();
+            let mapped: Vec<u64> = kernel.mapped_pages(0, PAGES).collect();
+            assert!(mapped.len() as u64 <= FRAMES, "turn {turn}: {mapped:?}");
+            let booked: Vec<u64> = PAGES.filter(|page| task.resident.contains(*page as usize - 9)).collect();
+            assert_eq!(booked, mapped, "turn {turn}");
+            if done {
+                break;
+            }
+            meddle(&mut kernel, turn);
+        }
+        assert_eq!(task.counters.encrypted + task.counters.unchanged, task.counters.page_outs);
+        task.counters
+    }
+
+    #[test]
+    fn the_book_keeps_up_with_what_others_do() {
+        for policy in PolicyKind::ALL {
+            let counters = drive(policy, |kernel, turn| {
+                let page = 9 + turn * 5 % 8;
+                match (kernel.mapped(0, page), turn % 3) {
+                    (Some(_), 0) => drop(kernel.export(1, 0, page).unwrap()),
+                    (Some(_), _) => drop(kernel.page_out(1, 0, page).unwrap()),
+                    (None, _) => drop(kernel.bring_in(1, 0, page).unwrap()),
+                }
+            });
+            assert_eq!((counters.accesses, counters.mismatches), (2000, 0), "{}", policy.name());
+        }
+    }
+
+    #[test]
+    fn pieces_make_no_difference() {
+        let counters = drive(PolicyKind::Lru, |_, _| ());
+        assert_eq!(counters, drive(PolicyKind::Lru, |kernel, _| kernel.machine().advance_clock(1)));
+        // With 5 of 8 pages away, about 5 of 8 accesses miss.
+        assert!((1100..1400).contains(&counters.page_ins), "{counters:?}");
+        assert_eq!((counters.page_outs, counters.mismatches), (counters.page_ins - FRAMES, 0));
+        assert!(counters.unchanged > 0 && counters.encrypted > 0);
+    }
+
+    #[test]
+    fn a_number_that_runs_over_begins_again_with_one() {
+        assert_eq!([0, 1, 254, 255].map(|turn: u8| turn.next()), [1, 2, 255, 1]);
+        assert_eq!([0, u32::MAX].map(Turn::next), [1, 1]);
+    }
+}

@@ -128,6 +128,35 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_replays_what_a_step_does() {
+        let trace = trace();
+        let replay = "replay guest=a file=t first=9 frames=4";
+        let events = |body: &str, seed| -> Vec<Value> {
+            let text = format!("scenario s\nguest a memory=\"1MiB\"\nguest b memory=\"1MiB\"\nstep s {{\n{body}\n}}");
+            let mut files = |_: &Path, _: u64| Ok(trace.as_bytes().to_vec());
+            let scenario = Scenario::parse_with(Path::new("s.kdl"), &text, &mut files).unwrap();
+            let mut out = Vec::new();
+            let options = Options { seed: Some(seed), ..Options::default() };
+            let (status, _) = run_scenario(&scenario, options, &mut Json::new(&mut out));
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(status, Status::Pass, "{text}");
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let of = |events: &[Value]| events.iter().find(|event| event["event"] == "replay").unwrap().clone();
+        let alone = of(&events(replay, 1));
+        for seed in 0..4 {
+            let others = "lane { repeat 2 { host export b:0; guest read b:0 len=4; }; }";
+            let events = events(&format!("parallel {{\n lane {{ {replay}; }}; {others}; }}"), seed);
+            let mut lane = of(&events);
+            assert_eq!(lane["lane"], 0);
+            for key in ["line", "lane"] {
+                lane[key] = alone[key].clone();
+            }
+            assert_eq!(lane, alone, "seed {seed}");
+        }
+    }
+
+    #[test]
     fn every_policy_replays() {
         for policy in PolicyKind::ALL {
             let found = counters(&trace(), &format!("frames=5 policy={}", policy.name()));
