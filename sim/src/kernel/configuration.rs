@@ -40,6 +40,8 @@ pub(super) struct GuestRecord {
     pub(super) donation: Option<Donation>,
     /// Page → frame.
     pub(super) mapped: BTreeMap<u64, FrameNumber>,
+    /// How often `mapped` has changed.
+    pub(super) remappings: u64,
     /// Page → bytes.
     pub(super) swap: BTreeMap<u64, Box<PageBytes>>,
     /// Where the copy of the SE header lies, once there is one.

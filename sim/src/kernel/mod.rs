@@ -253,13 +253,18 @@ impl<'m> Kernel<'m> {
         }
     }
 
+    /// The CPU by which the kernel acts where nobody says which: that of the lane, else CPU 0.
+    pub(crate) fn own_cpu(&self) -> u16 {
+        self.serving.unwrap_or(0)
+    }
+
     /// Stores into the kernel's own storage: virtual = real (D61), outside of lowcores absolute as well.
     fn put(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
-        self.cpu(0).store(VirtualAddress(address.0), bytes)
+        self.cpu(self.own_cpu()).store(VirtualAddress(address.0), bytes)
     }
 
     fn put_u64(&mut self, address: AbsoluteAddress, value: u64) -> Result<(), ProgramInterruption> {
-        self.cpu(0).store_u64(VirtualAddress(address.0), value)
+        self.cpu(self.own_cpu()).store_u64(VirtualAddress(address.0), value)
     }
 
     /// What a comparison of states around a refused call has found, once (D64).

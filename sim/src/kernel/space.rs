@@ -205,7 +205,7 @@ impl Kernel<'_> {
         for index in 0..mebibytes {
             let at = start.0 + index * MEBIBYTE;
             let Some(&segments) = self.home.tables.get(&(REGION_THIRD, at >> REGION_THIRD)) else { continue };
-            self.cpu(0).idte_segment(segments, VirtualAddress(at))?;
+            self.cpu(self.own_cpu()).idte_segment(segments, VirtualAddress(at))?;
             self.put_u64(entry(segments, at, SEGMENT), INVALID)?;
             if let Some(pages) = self.home.tables.remove(&(SEGMENT, at >> SEGMENT)) {
                 self.free_frames(pages, 1);

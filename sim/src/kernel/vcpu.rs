@@ -29,9 +29,9 @@ impl<'m> Kernel<'m> {
         self.serving.unwrap_or(vcpu % self.machine.config().cpus)
     }
 
-    /// A state description for a vCPU that does not exist, in the page behind the blocks of CPU 0.
+    /// A state description for a vCPU that does not exist, in the page behind the blocks of the CPU that tries it.
     fn nobody(&mut self, handle: u64) -> Result<AbsoluteAddress, SieExit> {
-        let at = AbsoluteAddress(self.blocks[0].0 + PAGE_SIZE);
+        let at = AbsoluteAddress(self.blocks[usize::from(self.own_cpu())].0 + PAGE_SIZE);
         self.put(at, &[0; 512]).map_err(SieExit::HostInterruption)?;
         self.put_u64(AbsoluteAddress(at.0 + 0x18), handle).map_err(SieExit::HostInterruption)?;
         Ok(at)

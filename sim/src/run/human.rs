@@ -251,7 +251,8 @@ impl<W: Write> Report for Human<W> {
     }
 
     fn progress(&mut self, goal: u64, accesses: u64) {
-        if !self.bars || goal < LONG {
+        // Of workloads that take turns none has the bar.
+        if !self.bars || goal < LONG || self.turn.is_some() {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {

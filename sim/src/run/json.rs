@@ -113,6 +113,8 @@ impl<W: Write> Report for Json<W> {
             "faults": c.faults,
             "page_ins": c.page_ins,
             "page_outs": c.page_outs,
+            "encrypted": c.encrypted,
+            "unchanged": c.unchanged,
             "mismatches": c.mismatches,
             "miss_ratio": (c.miss_ratio() * 1e6).round() / 1e6,
         });

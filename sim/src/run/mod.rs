@@ -8,7 +8,6 @@ mod execute;
 mod files;
 mod io;
 mod lanes;
-mod pressure;
 mod replay;
 mod report;
 mod runner;
@@ -25,9 +24,10 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
-pub use pressure::Counters;
 pub use report::{Failure, FileEnd, IoCounters, IoEnd, Note, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
+
+pub use crate::pressure::Counters;
 
 use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};

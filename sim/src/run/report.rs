@@ -49,7 +49,7 @@ pub trait Report {
     fn verdict(&mut self, verdict: &Verdict);
 }
 
-/// A turn of a lane: one statement or workload.
+/// A turn of a lane: one statement, or a slice of a workload or replay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turn {
     /// The lane, which is the host CPU as well.

@@ -95,13 +95,15 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Node::Workload(workload) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
-                let end = self.run_workload(workload);
+                let begun = self.begin_workload(workload);
+                let end = self.run_exercise(begun);
                 self.settle(workload.place, end)
             }
             Node::Replay(replay) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
-                let end = self.run_replay(replay);
+                let begun = self.begin_replay(replay);
+                let end = self.run_exercise(Ok(begun));
                 self.settle(replay.place, end)
             }
             Node::Parallel(parallel) => self.run_parallel(parallel),

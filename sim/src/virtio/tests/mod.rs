@@ -3,6 +3,7 @@
 mod devices;
 mod leaks;
 mod view;
+mod watched;
 
 use std::path::Path;
 
@@ -90,13 +91,18 @@ fn ring_page(descriptors: &[Descriptor], heads: &[u16]) -> Vec<u8> {
 
 /// The device's side of such a page.
 fn queue(base: u64) -> Queue {
+    queue_at(base, base + AVAILABLE, base + USED)
+}
+
+/// The device's side of a ring.
+fn queue_at(table: u64, available: u64, used: u64) -> Queue {
     let mut queue = Queue::new(ENTRIES).unwrap();
     let halves = |at: u64| (Some(at as u32), Some((at >> 32) as u32));
-    let (low, high) = halves(base);
+    let (low, high) = halves(table);
     queue.set_desc_table_address(low, high);
-    let (low, high) = halves(base + AVAILABLE);
+    let (low, high) = halves(available);
     queue.set_avail_ring_address(low, high);
-    let (low, high) = halves(base + USED);
+    let (low, high) = halves(used);
     queue.set_used_ring_address(low, high);
     queue.set_ready(true);
     queue
