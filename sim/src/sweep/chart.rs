@@ -82,7 +82,7 @@ impl Plot<'_> {
         let top = self.values(lines).fold(0.0, f64::max);
         let top = if top > 0.0 { top * 1.05 } else { 1.0 };
         let chart = self.begun(area).build_cartesian_2d(frames(lines), 0.0..top);
-        self.fill(chart.map_err(|error| error.to_string())?, lines, short)
+        self.fill(chart.map_err(|error| error.to_string())?, lines, short, SeriesLabelPosition::UpperRight)
     }
 
     /// With a logarithmic vertical axis, for what is never zero: a page misses once at least.
@@ -91,7 +91,7 @@ impl Plot<'_> {
         let (low, high) = (values().fold(1.0, f64::min), values().fold(1e-9, f64::max));
         let range = (low.min(high) * 0.8..high * 1.25).log_scale().base(2.0);
         let chart = self.begun(area).build_cartesian_2d(frames(lines), range);
-        self.fill(chart.map_err(|error| error.to_string())?, lines, one_in)
+        self.fill(chart.map_err(|error| error.to_string())?, lines, one_in, SeriesLabelPosition::LowerLeft)
     }
 
     fn values(&self, lines: &[Line<'_>]) -> impl Iterator<Item = f64> {
@@ -104,11 +104,13 @@ impl Plot<'_> {
         builder
     }
 
+    /// Curves fall: a legend has room above them on the right, or below them on the left.
     fn fill<'a, 'd: 'a, Y: Ranged<ValueType = f64> + ValueFormatter<f64>>(
         &self,
         mut chart: ChartContext<'a, SVGBackend<'d>, Cartesian2d<Frames, Y>>,
         lines: &[Line<'_>],
         label: fn(f64) -> String,
+        legend: SeriesLabelPosition,
     ) -> Result<(), String> {
         chart
             .configure_mesh()
@@ -138,7 +140,7 @@ impl Plot<'_> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(legend)
             .label_font(("sans-serif", 14))
             .background_style(WHITE)
             .border_style(RGBColor(0xaa, 0xaa, 0xaa))
