@@ -4,6 +4,7 @@ mod access;
 mod boot;
 mod calls;
 mod paging;
+pub mod replay;
 pub mod tebibyte;
 pub mod workload;
 
