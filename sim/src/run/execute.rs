@@ -104,6 +104,7 @@ impl<'s> Runner<'s, '_, '_> {
             }
             Verb::HostFlipHeader { guest, bit } => self.kernel.flip_header(guest.0, *bit),
             Verb::HostResetMachine => self.kernel.reset_machine(cpu),
+            Verb::HostConsoleWrite { guest, console, text } => Ok(self.host_console_write(*guest, *console, text)),
             Verb::HostFaults { policy } => {
                 self.faults = match policy {
                     FaultPolicy::Linux => FaultAnswers::Linux,

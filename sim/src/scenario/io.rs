@@ -132,6 +132,8 @@ pub enum GuestIo {
     Receive { net: usize, save: Option<BufferId>, compare: Option<Source> },
     /// `guest console-write`
     ConsoleWrite { console: usize, text: Vec<u8> },
+    /// `guest console-read`
+    ConsoleRead { console: usize, save: Option<BufferId>, compare: Option<Source> },
     /// `guest entropy`
     Entropy { rng: usize, length: u16, save: Option<BufferId> },
     /// `guest remove-devices`
@@ -142,7 +144,12 @@ impl GuestIo {
     /// Whether bytes are compared.
     #[must_use]
     pub const fn compares(&self) -> bool {
-        matches!(self, Self::DiskRead { compare: Some(_), .. } | Self::Receive { compare: Some(_), .. })
+        matches!(
+            self,
+            Self::DiskRead { compare: Some(_), .. }
+                | Self::Receive { compare: Some(_), .. }
+                | Self::ConsoleRead { compare: Some(_), .. }
+        )
     }
 }
 

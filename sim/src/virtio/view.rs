@@ -11,7 +11,8 @@ use std::io;
 use std::iter::FusedIterator;
 
 use bumpalo::Bump;
-use uvsim_model::address::PAGE_SIZE;
+use uvsim_model::PageRecord;
+use uvsim_model::address::{PAGE_SIZE, PageIndex};
 use uvsim_model::storage::FrameState;
 use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -221,7 +222,11 @@ impl Host<'_, '_> {
     }
 
     fn pin(&mut self, page: u64) -> Result<(), Stop> {
-        if self.kernel.mapped(self.guest, page).is_none() {
+        let record = self.kernel.machine().page(self.kernel.handle(self.guest), PageIndex(page));
+        if record.is_some_and(|view| view.record == PageRecord::Shared(None)) {
+            // The host has paged it out, which ends the pin as well (T45, T46). It comes in as it went (T37).
+            self.kernel.bring_in(self.cpu, self.guest, page)?;
+        } else if self.kernel.mapped(self.guest, page).is_none() {
             // As user memory does: a transfer of nothing gives the page a frame.
             self.kernel.device_read(self.guest, page, 0, &mut [])?;
         }

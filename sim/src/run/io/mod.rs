@@ -71,6 +71,9 @@ struct Done {
     page: Option<PageIndex>,
 }
 
+/// Nothing has come in.
+const NOTHING: Done = Done::with(Observed::plain(Outcome::NoData, ""), None);
+
 impl Done {
     const fn with(got: Observed, bytes: Option<Vec<u8>>) -> Self {
         Self { got, bytes, page: None }
@@ -127,6 +130,12 @@ impl Runner<'_, '_, '_> {
         }
     }
 
+    /// Text from the host waits in the device until the guest reads it.
+    pub(super) fn host_console_write(&mut self, guest: GuestId, console: usize, text: &[u8]) -> Observed {
+        self.devices.board.console_input(guest.0, console, text);
+        Observed::OK
+    }
+
     /// What a driver does.
     pub(super) fn guest_io(&mut self, statement: &Statement, guest: GuestId, io: &GuestIo) -> Result<Observed, Failed> {
         let Done { got, bytes, page } = match self.drive_device(statement.cpu, guest, io) {
@@ -137,9 +146,9 @@ impl Runner<'_, '_, '_> {
         let got = self.judge(&statement.expectation, page, got).map_err(|failed| self.explained(failed))?;
         let (Outcome::Ok, Some(bytes)) = (got.outcome, bytes) else { return Ok(got) };
         let (compare, save) = match io {
-            GuestIo::DiskRead { compare, save, .. } | GuestIo::Receive { compare, save, .. } => {
-                (compare.as_ref(), *save)
-            }
+            GuestIo::DiskRead { compare, save, .. }
+            | GuestIo::Receive { compare, save, .. }
+            | GuestIo::ConsoleRead { compare, save, .. } => (compare.as_ref(), *save),
             GuestIo::Entropy { save, .. } => (None, *save),
             _ => (None, None),
         };
@@ -197,10 +206,14 @@ impl Runner<'_, '_, '_> {
                 (self.devices.board.send(&mut self.kernel, at, *net, &bytes)?, None)
             }
             GuestIo::Receive { net, .. } => match board.receive(kernel, at, *net)? {
-                (IoOutcome::Done, None) => return Ok(Done::with(Observed::plain(Outcome::NoData, ""), None)),
+                (IoOutcome::Done, None) => return Ok(NOTHING),
                 done => done,
             },
             GuestIo::ConsoleWrite { console, text } => (board.console_write(kernel, at, *console, text)?, None),
+            GuestIo::ConsoleRead { console, .. } => match board.console_read(kernel, at, *console)? {
+                (IoOutcome::Done, text) if text.is_empty() => return Ok(NOTHING),
+                (done, text) => (done, Some(text)),
+            },
             GuestIo::Entropy { rng, length, .. } => {
                 let (done, bytes) = board.entropy(kernel, at, *rng, usize::from(*length))?;
                 (done, Some(bytes))
@@ -346,7 +359,11 @@ mod tests {
         let scenario = Scenario::parse(Path::new("s.kdl"), &text).unwrap_or_else(|e| panic!("{:?}", e.errors()));
         let (mut json, mut human) = (Vec::new(), Vec::new());
         let (status, _) = run_scenario(&scenario, Options::default(), &mut Json::new(&mut json));
-        run_scenario(&scenario, Options::default(), &mut Human::new(&mut human, false, 100));
+        run_scenario(
+            &scenario,
+            Options::default(),
+            &mut Human::new(anstream::StripStream::new(&mut human), false, 100),
+        );
         (status, String::from_utf8(json).unwrap(), String::from_utf8(human).unwrap())
     }
 

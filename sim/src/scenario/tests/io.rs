@@ -193,6 +193,14 @@ fn the_other_verbs() {
         GuestIo::Receive { net: 2, save: None, compare: Some(_) }
     ));
     assert_eq!(io("guest console-write alpha text=hi"), GuestIo::ConsoleWrite { console: 3, text: b"hi".to_vec() });
+    let read = GuestIo::ConsoleRead { console: 3, save: None, compare: Some(Source::Bytes(b"hi".to_vec())) };
+    assert_eq!(io("guest console-read alpha text=hi"), read);
+    assert!(matches!(io("guest console-read alpha save=x"), GuestIo::ConsoleRead { save: Some(_), compare: None, .. }));
+    let write = Verb::HostConsoleWrite { guest: GuestId(0), console: 3, text: b"hi".to_vec() };
+    assert_eq!(good("host console-write alpha text=hi"), write);
+    bad("host console-write alpha", "lacks the property `text=`", "host console-write alpha");
+    bad("host console-write bare text=hi", "guest `bare` has no devices", "bare");
+    bad("guest console-read alpha text=a expect=no-data", "`text=` needs bytes", "text=a");
     assert!(matches!(io("guest entropy alpha len=16 save=x"), GuestIo::Entropy { rng: 4, length: 16, save: Some(_) }));
     assert_eq!(io("guest remove-devices alpha"), GuestIo::RemoveDevices);
     let check = IoCheck { requests: Some(3), pins: Some(0), ..IoCheck::default() };

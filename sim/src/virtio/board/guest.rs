@@ -5,6 +5,7 @@ use super::{Attachment, Fault, GuestDevices, HostDevice, IoAt};
 use crate::kernel::{Kernel, Stop};
 use crate::scenario::Outcome;
 use crate::virtio::device::ACCESS_PLATFORM;
+use crate::virtio::driver::console::{self, Console};
 use crate::virtio::driver::hal::{Change, DmaSpace};
 use crate::virtio::driver::network::{self, BUFFER};
 use crate::virtio::driver::ring::{Ring, Used};
@@ -72,6 +73,10 @@ impl<D: HostDevice> GuestBoard<D> {
         self.devices.get(device).map(|slot| &slot.device)
     }
 
+    pub(super) fn device_mut(&mut self, device: usize) -> Option<&mut D> {
+        self.devices.get_mut(device).map(|slot| &mut slot.device)
+    }
+
     pub(super) fn named(&self, name: &str) -> Option<usize> {
         self.devices.iter().position(|slot| slot.name == name)
     }
@@ -110,7 +115,8 @@ impl<D: HostDevice> GuestBoard<D> {
 
     pub(super) fn shutdown(&mut self, kernel: &mut Kernel<'_>, at: IoAt) -> Result<(), Stop> {
         let (devices, space) = (&mut self.devices, &mut self.space);
-        space.enter(|| devices.iter_mut().for_each(|slot| slot.state = State::not_booted()));
+        let gone = || State::unbound("the guest has let its devices go".into());
+        space.enter(|| devices.iter_mut().for_each(|slot| slot.state = gone()));
         self.settle(kernel, at)
     }
 
@@ -185,10 +191,50 @@ impl<D: HostDevice> GuestBoard<D> {
             return Ok((self.fail(device, fault), None));
         }
         self.receive_frames(device);
-        let network = self.devices[device].network();
-        let frame = network.and_then(|(network, _)| network.take());
-        self.statistics.bytes_read += frame.as_ref().map_or(0, |frame| frame.len() as u64);
+        let frame = self.devices[device].network().and_then(|(network, _)| network.take());
         Ok((IoOutcome::Done, frame))
+    }
+
+    /// Takes all that the host has for a console. What came before a failure is given as well.
+    pub(super) fn console_read(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+    ) -> Result<(IoOutcome, Vec<u8>), Stop> {
+        let mut text = Vec::new();
+        loop {
+            if let Err(outcome) = self.listen(device) {
+                return Ok((outcome, text));
+            }
+            if let Err(fault) = self.work(kernel, at, device, &[console::INPUT])? {
+                return Ok((self.fail(device, fault), text));
+            }
+            let (space, slot) = (&mut self.space, &mut self.devices[device]);
+            let come = slot.console().map_or(Vec::new(), |(console, ring)| space.enter(|| console.collect(ring)));
+            if come.is_empty() {
+                return Ok((IoOutcome::Done, text));
+            }
+            self.statistics.bytes_read += come.len() as u64;
+            text.extend(come);
+        }
+    }
+
+    /// Has a buffer of a console wait for input, unless one does.
+    fn listen(&mut self, device: usize) -> Result<(), IoOutcome> {
+        let slot = self.devices.get_mut(device).ok_or_else(|| IoOutcome::nothing_there(device))?;
+        slot.usable()?;
+        let name = slot.name.clone();
+        let (console, ring) = slot.console().ok_or_else(|| wrong_kind(&name))?;
+        if console.listens() {
+            return Ok(());
+        }
+        if let Err(full) = self.space.pool.would_fit(&[console::BUFFER as u64]) {
+            self.statistics.no_slot += 1;
+            return Err(IoOutcome::NoBounceSlot { message: full.to_string() });
+        }
+        let listening = self.space.enter(|| console.listen(ring));
+        listening.map_err(|error| IoOutcome::IoRefused { message: error.to_string(), refusal: None })
     }
 
     /// Binds the driver, unless the guest refuses the device.
@@ -354,7 +400,7 @@ impl<D: HostDevice> GuestBoard<D> {
     fn receive_frames(&mut self, device: usize) {
         let Some((network, ring)) = self.devices[device].network() else { return };
         let pool_has_room = |space: &mut DmaSpace| space.pool.would_fit(&[BUFFER as u64]).is_ok();
-        self.space.enter(|| network.collect(ring));
+        self.statistics.bytes_read += self.space.enter(|| network.collect(ring));
         while network.missing() > 0 && pool_has_room(&mut self.space) {
             if self.space.enter(|| network.offer(ring)).is_err() {
                 break;
@@ -457,6 +503,12 @@ impl<D> Slot<D> {
         let State::Bound(bound) = &mut self.state else { return None };
         let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
         Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
+    }
+
+    fn console(&mut self) -> Option<(&mut Console, &mut Ring)> {
+        let State::Bound(bound) = &mut self.state else { return None };
+        let Bound { driver: Driver::Console(console), rings, .. } = &mut **bound else { return None };
+        Some((console, rings.get_mut(usize::from(console::INPUT))?))
     }
 }
 

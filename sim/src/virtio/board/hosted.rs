@@ -116,6 +116,12 @@ impl HostDevice for Hosted {
             _ => &[],
         }
     }
+
+    fn console_input(&mut self, text: &[u8]) {
+        if let AnyDevice::Console(console) = &mut self.device {
+            console.push(text);
+        }
+    }
 }
 
 /// Frames on their way to a card. Clones are the same wire.

@@ -59,9 +59,12 @@ impl core::fmt::Display for IoOutcome {
             Self::IoRefused { message, .. } | Self::NoBounceSlot { message } | Self::NoDevice { message, .. } => {
                 f.write_str(message)
             }
+            Self::IoError { status: 1 } => f.write_str("the device reports an I/O error (status 1)"),
+            Self::IoError { status: 2 } => f.write_str("the device does not support the request (status 2)"),
             Self::IoError { status } => write!(f, "the device reports status {status}"),
             Self::OutOfRange { sector, count, capacity } => {
-                write!(f, "{count} sectors from sector {sector} on: the disk has {capacity}")
+                let sectors = if *count == 1 { "1 sector" } else { &format!("{count} sectors") };
+                write!(f, "{sectors} from {sector} on: the disk has {capacity}")
             }
         }
     }

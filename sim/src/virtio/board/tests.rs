@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::scenario::Scenario;
-use crate::virtio::device::Served;
+use crate::virtio::device::{AnyDevice, Block, Console, Entropy, Network, Served};
 use crate::virtio::view::Refusal;
 use std::path::Path;
 use uvsim_model::Machine;
 use uvsim_model::address::PAGE_SIZE;
+use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::storage::FrameState;
 use virtio_queue::QueueT;
 
@@ -348,6 +349,109 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
     });
 }
 
+#[test]
+fn what_the_host_types_the_guest_reads() {
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    hosted(vec![Hosted::new(console)], |board, kernel| {
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, vec![]));
+        board.console_input(0, 0, b"root\n");
+        board.console_input(0, 0, b"secret\n");
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, b"root\nsecret\n".to_vec()));
+        let long: Vec<u8> = (0..10_000u32).map(|at| (at % 251) as u8).collect();
+        board.console_input(0, 0, &long);
+        assert_eq!(board.console_write(kernel, AT, 0, b"login: ").unwrap(), IoOutcome::Done, "in between");
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, long));
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, vec![]));
+        assert_eq!(board.statistics(0).bytes_read, 10_012);
+        assert!(matches!(board.console_read(kernel, AT, 1).unwrap().0, IoOutcome::NoDevice { .. }));
+    });
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 512], false, "disk").unwrap());
+    hosted(vec![Hosted::new(disk)], |board, kernel| {
+        board.console_input(0, 0, b"nobody hears it");
+        assert!(matches!(board.console_read(kernel, AT, 0).unwrap().0, IoOutcome::NoDevice { .. }));
+    });
+}
+
+#[test]
+fn entropy_is_that_of_the_stream() {
+    let source = || Seed(7).stream(Purpose::Entropy);
+    hosted(vec![Hosted::new(AnyDevice::Entropy(Entropy::new(source())))], |board, kernel| {
+        let mut expected = vec![0; 5000];
+        source().fill(&mut expected);
+        assert_eq!(board.entropy(kernel, AT, 0, 5000).unwrap(), (IoOutcome::Done, expected), "in two requests");
+        let statistics = board.statistics(0);
+        assert_eq!((statistics.requests, statistics.bytes_read), (2, 5000));
+    });
+}
+
+#[test]
+fn frames_that_come_in_with_a_send_are_counted() {
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    hosted(vec![Hosted::loop_back(card)], |board, kernel| {
+        for _ in 0..3 {
+            assert_eq!(board.send(kernel, AT, 0, b"ten bytes.").unwrap(), IoOutcome::Done);
+        }
+        let mut frames = 0;
+        while let (IoOutcome::Done, Some(_)) = board.receive(kernel, AT, 0).unwrap() {
+            frames += 1;
+        }
+        let statistics = board.statistics(0);
+        assert_eq!((frames, statistics.bytes_read, statistics.bytes_written), (3, 30, 30));
+    });
+}
+
+/// The pages of rings and bounce buffer, of which there are 128 slots.
+fn page_out_all(kernel: &mut Kernel<'_>, queues: u64) {
+    for page in (MEMORY - 128 * 2048) / PAGE_SIZE - 2 * queues..MEMORY / PAGE_SIZE {
+        if kernel.mapped(0, page).is_some() {
+            kernel.page_out(0, 0, page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_device_brings_in_what_the_host_has_paged_out_pinned_or_not() {
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    hosted(vec![Hosted::new(disk), Hosted::loop_back(card)], |board, kernel| {
+        let used = (MEMORY - 128 * 2048) / PAGE_SIZE - 2;
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (IoOutcome::Done, vec![5; 512]));
+        assert!(matches!(frame_state(kernel, used * PAGE_SIZE), FrameState::Pinned(..)));
+        page_out_all(kernel, 3);
+        assert_eq!(kernel.mapped(0, used), None);
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (IoOutcome::Done, vec![5; 512]));
+        assert!(matches!(frame_state(kernel, used * PAGE_SIZE), FrameState::Pinned(..)));
+        // Buffers for frames wait in the bounce buffer while it is paged out.
+        assert_eq!(board.send(kernel, AT, 1, b"before").unwrap(), IoOutcome::Done);
+        page_out_all(kernel, 3);
+        for text in [&b"before"[..], b"after"] {
+            assert_eq!(board.receive(kernel, AT, 1).unwrap(), (IoOutcome::Done, Some(text.to_vec())));
+            assert_eq!(board.send(kernel, AT, 1, b"after").unwrap(), IoOutcome::Done);
+            page_out_all(kernel, 3);
+        }
+        assert_eq!(board.statistics(0).refusals, 0);
+    });
+}
+
+#[test]
+fn a_secure_page_that_is_paged_out_stays_out() {
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
+    hosted(vec![Hosted::new(disk)], |board, kernel| {
+        let used = (MEMORY - 128 * 2048) / PAGE_SIZE - 2;
+        board.disk_read(kernel, AT, 0, 0, 1).unwrap();
+        // The host makes it secure behind the guest's back.
+        kernel.stop(0, 0).unwrap();
+        kernel.unshare_all(0, 0).unwrap();
+        kernel.start(0, 0).unwrap();
+        kernel.page_out(0, 0, used).unwrap();
+        let IoOutcome::IoRefused { refusal: Some(refusal), .. } = board.disk_read(kernel, AT, 0, 0, 1).unwrap().0
+        else {
+            panic!()
+        };
+        assert_eq!(refusal.rule, "T69");
+    });
+}
+
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
     let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
@@ -364,7 +468,6 @@ fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kerne
 
 #[test]
 fn the_device_models_serve_the_drivers() {
-    use crate::virtio::device::{AnyDevice, Block, Console, Network};
     let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
     let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
     let console = AnyDevice::Console(Console::new(1 << 16));

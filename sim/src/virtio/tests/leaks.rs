@@ -25,9 +25,21 @@ const DISK: u64 = 16 * 512;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn devices_get_what_is_shared_and_nothing_else(steps in vec(step(), 1..24)) {
-        on_guest(|kernel| play(kernel, &steps))?;
+    fn devices_get_what_is_shared_and_nothing_else(
+        start in vec(start(), PAGES as usize),
+        steps in vec(step(), 1..24),
+    ) {
+        on_guest(|kernel| play(kernel, &start, &steps))?;
     }
+}
+
+/// What a page is before the first step.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Private,
+    Shared,
+    Exported,
+    TakenBack,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +107,15 @@ enum Chain {
     Any(Vec<(Place, u32, u16, u16)>),
 }
 
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        1 => Just(Start::Private),
+        9 => Just(Start::Shared),
+        1 => Just(Start::Exported),
+        1 => Just(Start::TakenBack),
+    ]
+}
+
 fn page() -> impl Strategy<Value = u64> {
     0..PAGES
 }
@@ -103,7 +124,7 @@ fn page() -> impl Strategy<Value = u64> {
 fn place() -> impl Strategy<Value = Place> {
     let offset = prop_oneof![Just(0), PAGE_SIZE - 40..PAGE_SIZE, 0..PAGE_SIZE];
     prop_oneof![
-        16 => (page(), offset).prop_map(|(page, offset)| Place::In(page, offset)),
+        30 => (page(), offset).prop_map(|(page, offset)| Place::In(page, offset)),
         1 => any::<u64>().prop_map(Place::Any),
         1 => Just(Place::Any((1 << 20) - 8)),
         1 => Just(Place::Any(PAGE_SIZE)),
@@ -123,26 +144,31 @@ fn rings() -> impl Strategy<Value = Rings> {
         used: Place::In(page, 0xc00),
     });
     let any = (aligned(16), aligned(2), aligned(4));
-    prop_oneof![3 => usual, 2 => any.prop_map(|(table, available, used)| Rings { table, available, used })]
+    prop_oneof![4 => usual, 1 => any.prop_map(|(table, available, used)| Rings { table, available, used })]
 }
 
-fn chain() -> impl Strategy<Value = Chain> {
+/// Mostly what a driver of the device would make.
+fn chain(device: usize) -> impl Strategy<Value = Chain> {
     let len = || prop_oneof![Just(64), 1..1600u32];
     let flags = prop_oneof![Just(NEXT), Just(NEXT | WRITE), Just(WRITE), Just(0), Just(INDIRECT)];
     let any_len = prop_oneof![8 => Just(16), 8 => 0..2000u32, 1 => Just(u32::MAX)];
-    prop_oneof![
-        4 => (page(), place(), 1..4u32, place())
-            .prop_map(|(header, data, sectors, status)| Chain::Disk { header, data, sectors, status }),
-        3 => (place(), len()).prop_map(|(at, len)| Chain::Send(at, len)),
-        3 => (place(), len()).prop_map(|(at, len)| Chain::Receive(at, len)),
-        2 => vec((place(), any_len, flags, 0..ENTRIES), 1..4).prop_map(Chain::Any),
-    ]
+    let disk = (page(), place(), 1..4u32, place()).prop_map(|(header, data, sectors, status)| Chain::Disk {
+        header,
+        data,
+        sectors,
+        status,
+    });
+    let send = (place(), len()).prop_map(|(at, len)| Chain::Send(at, len));
+    let receive = (place(), len()).prop_map(|(at, len)| Chain::Receive(at, len));
+    let any = vec((place(), any_len, flags, 0..ENTRIES), 1..4).prop_map(Chain::Any);
+    let [disks, sends, receives] = [[12, 1, 1], [1, 8, 4], [1, 8, 4], [1, 1, 12]][device];
+    prop_oneof![disks => disk, sends => send, receives => receive, 2 => any]
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let on_page = (0..12u8, page()).prop_map(|(kind, page)| match kind {
-        0..3 => Event::Share(page),
-        3..5 => Event::Unshare(page),
+        0..4 => Event::Share(page),
+        4 => Event::Unshare(page),
         5 => Event::Secret(page),
         6 => Event::Pin(page),
         7 => Event::Unpin(page),
@@ -163,24 +189,23 @@ fn event() -> impl Strategy<Value = Event> {
 /// Single events, and a guest that takes a page back which the host then seals, while slices of it are out.
 fn meanwhile() -> impl Strategy<Value = Vec<(u8, Event)>> {
     let singles = vec((0..6u8, event()), 0..4);
-    let sealed = (1..12u8, page()).prop_map(|(wait, page)| vec![(wait, Event::Unshare(page)), (0, Event::Export(page))]);
-    let late = vec((0..KEPT_TRIED, 0..3u8), 0..3).prop_map(|numbers| {
+    let sealed =
+        (1..12u8, page()).prop_map(|(wait, page)| vec![(wait, Event::Unshare(page)), (0, Event::Export(page))]);
+    let late = vec((0..8usize, 0..3u8), 0..3).prop_map(|numbers| {
         let event = |(number, wait)| (wait, if wait == 2 { Event::ReadKept(number) } else { Event::WriteKept(number) });
         numbers.into_iter().map(event).collect()
     });
     prop_oneof![2 => Just(Vec::new()), 3 => singles, 2 => (sealed, late).prop_map(|(a, b): (_, Vec<_>)| [a, b].concat())]
 }
 
-const KEPT_TRIED: usize = 8;
-
 fn step() -> impl Strategy<Value = Step> {
-    let serve = (0..4usize, rings(), vec(chain(), 1..4), meanwhile());
+    let serve = (0..4usize).prop_flat_map(|device| (Just(device), rings(), vec(chain(device), 1..4), meanwhile()));
     let len = prop_oneof![1..64usize, 1..9000usize];
     let touch = (place(), len, any::<bool>(), meanwhile());
     prop_oneof![
         3 => event().prop_map(Step::Do),
         2 => page().prop_map(|page| Step::Do(Event::Share(page))),
-        4 => serve.prop_map(|(device, ring, chains, meanwhile)| Step::Serve { device, ring, chains, meanwhile }),
+        6 => serve.prop_map(|(device, ring, chains, meanwhile)| Step::Serve { device, ring, chains, meanwhile }),
         2 => touch.prop_map(|(at, len, write, meanwhile)| Step::Touch { at, len, write, meanwhile }),
     ]
 }
@@ -193,8 +218,18 @@ struct Bench {
     copies: Bump,
 }
 
-fn play(kernel: &mut Kernel<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
-    let pages = RefCell::new(Pages::new(kernel));
+fn play(kernel: &mut Kernel<'_>, start: &[Start], steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut pages = Pages::new(kernel);
+    for (page, start) in (0..).zip(start) {
+        let events: &[Event] = match start {
+            Start::Private => &[],
+            Start::Shared => &[Event::Share(page)],
+            Start::Exported => &[Event::Export(page)],
+            Start::TakenBack => &[Event::Share(page), Event::Pin(page), Event::Unshare(page)],
+        };
+        events.iter().for_each(|event| pages.apply(kernel, *event));
+    }
+    let pages = RefCell::new(pages);
     let mut bench = Bench::new();
     for step in steps {
         match step {
