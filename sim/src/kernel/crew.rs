@@ -100,29 +100,24 @@ impl<'m> Crew<'m> {
     }
 
     /// Does something to guests, which are named ascending. Nobody else does anything to them meanwhile.
-    pub(crate) fn hold<R>(
-        &self,
-        kernel: &mut Kernel<'m>,
-        guests: &[usize],
-        act: impl FnOnce(&mut Kernel<'m>) -> R,
-    ) -> R {
+    pub(crate) fn hold<A: Operates, R>(&self, actor: &mut A, guests: &[usize], act: impl FnOnce(&mut A) -> R) -> R {
         debug_assert!(guests.is_sorted_by(|left, right| left < right), "the order of locks");
         let mut records: Vec<_> = guests.iter().map(|&guest| (guest, self.guests[guest].record.lock())).collect();
-        exchange(kernel, &mut records);
-        let held = Held { kernel, records };
-        act(held.kernel)
+        exchange(actor, &mut records);
+        let held = Held { actor, records };
+        act(held.actor)
     }
 
     /// The same, by a vCPU of a guest.
-    pub(crate) fn hold_vcpu<R>(
+    pub(crate) fn hold_vcpu<A: Operates, R>(
         &self,
-        kernel: &mut Kernel<'m>,
+        actor: &mut A,
         (guest, vcpu): (usize, u16),
         guests: &[usize],
-        act: impl FnOnce(&mut Kernel<'m>) -> R,
+        act: impl FnOnce(&mut A) -> R,
     ) -> R {
         let _turn = self.vcpu(guest, vcpu);
-        self.hold(kernel, guests, act)
+        self.hold(actor, guests, act)
     }
 
     /// vCPU 0 of a guest runs; others may do something to the guest meanwhile.
@@ -152,19 +147,33 @@ impl<'m> Crew<'m> {
 }
 
 /// Records in a kernel; they go back when this is dropped, in a panic as well.
-struct Held<'c, 'k, 'm> {
-    kernel: &'k mut Kernel<'m>,
+struct Held<'c, 'a, A: Operates> {
+    actor: &'a mut A,
     records: Vec<(usize, MutexGuard<'c, GuestRecord>)>,
 }
 
-impl Drop for Held<'_, '_, '_> {
+impl<A: Operates> Drop for Held<'_, '_, A> {
     fn drop(&mut self) {
-        exchange(self.kernel, &mut self.records);
+        exchange(self.actor, &mut self.records);
     }
 }
 
-fn exchange(kernel: &mut Kernel<'_>, records: &mut [(usize, MutexGuard<'_, GuestRecord>)]) {
-    for (guest, record) in records {
-        std::mem::swap(&mut kernel.guests[*guest], &mut **record);
+fn exchange(actor: &mut impl Operates, records: &mut [(usize, MutexGuard<'_, GuestRecord>)]) {
+    actor.with_kernel(&mut |kernel| {
+        for (guest, record) in &mut *records {
+            std::mem::swap(&mut kernel.guests[*guest], &mut **record);
+        }
+    });
+}
+
+/// Whoever has a kernel of a crew.
+pub(crate) trait Operates {
+    /// Does something with it.
+    fn with_kernel(&mut self, act: &mut dyn FnMut(&mut Kernel<'_>));
+}
+
+impl Operates for Kernel<'_> {
+    fn with_kernel(&mut self, act: &mut dyn FnMut(&mut Kernel<'_>)) {
+        act(self);
     }
 }

@@ -33,7 +33,7 @@ use uvsim_model::{CpuError, Machine, UV_BASE_LENGTH};
 
 pub use calls::Fields;
 pub use configuration::GuestPlan;
-pub(crate) use crew::Crew;
+pub(crate) use crew::{Crew, Operates};
 pub use faults::FaultAnswers;
 pub use kvm::Leaks;
 pub use observed::{Observed, Stop};

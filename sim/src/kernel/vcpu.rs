@@ -2,8 +2,8 @@
 
 use super::{Kernel, Observed};
 use uvsim_model::address::{AbsoluteAddress, GuestAddress, PAGE_SIZE, VirtualAddress};
-use uvsim_model::storage::Asce;
 use uvsim_model::cpu::{GuestCpu, GuestEvent, SieExit, Uvc};
+use uvsim_model::storage::Asce;
 
 /// Where a guest keeps its control block: the last 512 bytes of page 1 (D74).
 const BLOCK: u64 = 2 * PAGE_SIZE - 512;
