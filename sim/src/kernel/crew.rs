@@ -177,3 +177,68 @@ impl Operates for Kernel<'_> {
         act(self);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::boot;
+    use crate::scenario::Scenario;
+    use std::path::Path;
+
+    /// A kernel with two guests, of which the second has been given page 3.
+    fn with_kernel(act: impl FnOnce(&mut Kernel<'_>)) {
+        let text = "scenario s\nguest a memory=\"1MiB\"\nguest b memory=\"1MiB\"\nstep s { check invariants; }";
+        let scenario = Scenario::parse(Path::new("s.kdl"), text).unwrap();
+        let machine = Machine::new(scenario.machine.clone()).unwrap();
+        let Ok(mut kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        kernel.bring_in(0, 1, 3).unwrap();
+        act(&mut kernel);
+    }
+
+    #[test]
+    fn guests_come_and_go() {
+        with_kernel(|kernel| {
+            let frame = kernel.mapped(1, 3);
+            assert!(frame.is_some());
+            let crew = kernel.split();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut lane = crew.kernel(1).unwrap();
+                    assert_eq!(lane.mapped(1, 3), None, "it is held by nobody");
+                    assert_eq!(crew.hold(&mut lane, &[1], |lane| lane.mapped(1, 3)), frame);
+                    crew.hold(&mut lane, &[0, 1], |lane| lane.page_out(1, 1, 3)).unwrap();
+                    assert_eq!(lane.mapped(1, 3), None);
+                });
+            });
+            assert_eq!(kernel.handle(1), 0);
+            kernel.rejoin(crew);
+            assert_ne!(kernel.handle(1), 0);
+            kernel.page_in(0, 1, 3).unwrap();
+            assert!(kernel.machine().check_invariants().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_panic_leaves_no_lock_and_no_guest_behind() {
+        with_kernel(|kernel| {
+            let handle = kernel.handle(1);
+            let crew = kernel.split();
+            let ended = std::thread::scope(|scope| {
+                let panics = scope.spawn(|| {
+                    let mut lane = crew.kernel(0).unwrap();
+                    crew.hold_vcpu(&mut lane, (1, 0), &[0, 1], |_| panic!("on purpose"));
+                });
+                panics.join()
+            });
+            assert!(ended.is_err());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut lane = crew.kernel(0).unwrap();
+                    assert_eq!(crew.hold_vcpu(&mut lane, (1, 0), &[0, 1], |lane| lane.handle(1)), handle);
+                });
+            });
+            kernel.rejoin(crew);
+            assert_eq!(kernel.handle(1), handle);
+        });
+    }
+}

@@ -146,3 +146,43 @@ impl Disturbed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+    use std::path::Path;
+
+    const PLACE: fn() -> Place =
+        || Scenario::parse(Path::new("s.kdl"), "scenario s\nstep t { check invariants; }").unwrap().place;
+
+    #[test]
+    fn the_last_store_counts() {
+        let mut contents = Contents::default();
+        contents.stored(0, 9, 8, b"first", PLACE());
+        contents.stored(0, 9, 10, b"XY", PLACE());
+        let known: Vec<_> = contents.pages().collect();
+        let [page] = &known[..] else { panic!("{known:?}") };
+        let mut bytes = [0x55; PAGE_SIZE as usize];
+        bytes[8..13].copy_from_slice(b"fiXYt");
+        assert_eq!(page.difference(&bytes), None);
+        bytes[12] = b's';
+        assert_eq!(page.difference(&bytes), Some(8));
+    }
+
+    #[test]
+    fn what_may_have_changed_is_forgotten() {
+        let known = |forget: &dyn Fn(&mut Contents)| {
+            let mut contents = Contents::default();
+            contents.stored(0, 9, 0, b"a", PLACE());
+            contents.stored(1, 9, 0, b"b", PLACE());
+            forget(&mut contents);
+            contents.pages().map(|page| (page.guest, page.page)).collect::<Vec<_>>()
+        };
+        assert_eq!(known(&|_| {}), [(0, 9), (1, 9)]);
+        assert_eq!(known(&|contents| contents.forget(&(GuestId(0), 9..10))), [(1, 9)]);
+        assert_eq!(known(&|contents| contents.disturbed(&Verb::HostStop { guest: GuestId(1) })), [(0, 9)]);
+        assert_eq!(known(&|contents| contents.disturbed(&Verb::HostResetMachine)), []);
+        assert_eq!(known(&|contents| contents.disturbed(&Verb::CheckInvariants)), [(0, 9), (1, 9)]);
+    }
+}

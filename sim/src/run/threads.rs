@@ -164,3 +164,59 @@ impl<'s> Runner<'s, '_, '_> {
         Ok(Observed::OK)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Json;
+    use super::super::setup::boot;
+    use super::super::{Options, Runner};
+    use super::*;
+    use crate::scenario::Scenario;
+    use std::path::Path;
+    use uvsim_model::Machine;
+
+    const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s {
+        parallel { lane { guest write a:9 text=abc; }; lane { host export a:10; host write a:11 text=x; }; }
+    }";
+
+    /// What looking at the contents comes to, after the guest has stored `abc` into page 9, and what is told.
+    fn look(known: impl FnOnce(&mut Contents, Place)) -> (Result<(), Status>, String) {
+        let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
+        let machine = Machine::new(scenario.machine.clone()).unwrap();
+        let Ok(kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        let mut out = Vec::new();
+        let mut report = Json::new(&mut out);
+        let mut runner = Runner::new(&scenario, kernel, Options::default(), &mut report);
+        runner.guest_store(0, 0, 9, 0, b"abc").unwrap();
+        runner.kernel.page_out(0, 0, 9).unwrap();
+        let Node::Parallel(parallel) = &scenario.steps[0].nodes[0] else { panic!("no lanes") };
+        let mut contents = Contents::default();
+        known(&mut contents, parallel.place);
+        let done = runner.look_at_all(parallel, &[contents, Contents::default()]);
+        assert_eq!(runner.kernel.mapped(0, 9), None, "the page has gone back to where it was");
+        (done, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_a_guest_has_stored_is_read_back() {
+        let (done, told) = look(|contents, place| contents.stored(0, 9, 0, b"abc", place));
+        assert_eq!(done, Ok(()));
+        assert!(told.contains("\"event\":\"contents\"") && told.contains("\"pages\":1"), "{told}");
+    }
+
+    #[test]
+    fn something_else_is_a_failure() {
+        let (done, told) = look(|contents, place| {
+            contents.stored(0, 9, 16, b"xyz", place);
+        });
+        assert_eq!(done, Err(Status::Fail));
+        assert!(told.contains("\"page\":\"a:9\",\"rule\":\"I-14\"") && told.contains("offset 0x10"), "{told}");
+    }
+
+    #[test]
+    fn what_another_lane_may_have_changed_is_not_compared() {
+        let (done, told) = look(|contents, place| contents.stored(0, 11, 0, b"abc", place));
+        assert_eq!(done, Ok(()));
+        assert!(told.contains("\"pages\":0"), "{told}");
+    }
+}
