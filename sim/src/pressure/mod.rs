@@ -374,7 +374,7 @@ mod tests {
     use uvsim_model::seed::{Purpose, Seed};
 
     const FRAMES: u64 = 3;
-    const PAGES: std::ops::Range<u64> = 9..17;
+    const PAGES: Range<u64> = 9..17;
 
     /// Does a workload in pieces; in between, something else is done to the guest.
     fn drive(policy: PolicyKind, mut meddle: impl FnMut(&mut Kernel<'_>, u64)) -> Counters {
