@@ -177,6 +177,7 @@ mod tests {
 
     const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep s {
         parallel { lane { guest write a:9 text=abc; }; lane { host export a:10; host write a:11 text=x; }; }
+        check invariants
     }";
 
     /// What looking at the contents comes to, after the guest has stored `abc` into page 9, and what is told.
