@@ -3,6 +3,7 @@
 mod access;
 mod boot;
 mod calls;
+pub mod lanes;
 mod paging;
 pub mod replay;
 pub mod tebibyte;

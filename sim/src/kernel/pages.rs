@@ -49,7 +49,7 @@ impl Kernel<'_> {
     /// Maps a frame at a page; the frame that was there is given up if nothing else maps it.
     fn map(&mut self, cpu: u16, guest: usize, page: u64, frame: FrameNumber, purge: bool) -> Result<(), Stop> {
         self.set_mapping(cpu, guest, page, frame, purge)?;
-        *self.aliases.entry(frame).or_default() += 1;
+        self.frames.lock().link(frame);
         let record = &mut self.guests[guest];
         record.remappings += 1;
         if let Some(old) = record.mapped.insert(page, frame) {
@@ -59,12 +59,7 @@ impl Kernel<'_> {
     }
 
     fn unlink(&mut self, frame: FrameNumber) {
-        let count = self.aliases.entry(frame).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.aliases.remove(&frame);
-            self.release(frame);
-        }
+        self.frames.lock().unlink(self.machine, frame);
     }
 
     /// `host unmap`.

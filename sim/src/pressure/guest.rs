@@ -98,6 +98,21 @@ impl<T: Turn> Known<T> {
         }
     }
 
+    /// The pages that have been looked at.
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        (0..self.seen.len()).filter(|&slot| self.seen[slot])
+    }
+
+    /// The first doubleword of a page that is not as it should be.
+    pub(super) fn difference(&self, page: u64, slot: usize, bytes: &[u8; PAGE_SIZE as usize]) -> Option<usize> {
+        let found = words(bytes);
+        (0..PAGE_WORDS).find(|&word| found[word] != self.word(page, Touch { slot, word, store: false }))
+    }
+
+    pub(super) fn forget(&mut self, slot: usize) {
+        self.seen[slot] = false;
+    }
+
     fn turn(&self, touch: Touch) -> T {
         self.turns[touch.slot * PAGE_WORDS + touch.word]
     }

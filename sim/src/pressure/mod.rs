@@ -8,9 +8,10 @@ mod recorded;
 pub(crate) use drawn::Drawn;
 pub(crate) use recorded::Recorded;
 
-use crate::kernel::{Kernel, Observed, Stop};
+use crate::kernel::{Kernel, Observed, PageBytes, Stop};
 use crate::paging::{Resident, WorkingSetSize};
 use guest::{Guest, Known, Leave, Turn};
+use std::ops::Range;
 use uvsim_model::address::{GuestAddress, PAGE_SIZE, PageIndex};
 use uvsim_model::cpu::{GuestCpu, GuestEvent, SieExit};
 use uvsim_model::storage::ProgramCode;
@@ -55,6 +56,39 @@ const PAGE_WORDS: usize = (PAGE_SIZE / 8) as usize;
 const STRIDE: u64 = 1 << 16;
 /// Faults in a row without a single access in between.
 const PATIENCE: u32 = 16;
+/// The same where others may take a page away as soon as it is there.
+const CONTENDED_PATIENCE: u32 = 1 << 14;
+
+/// Who runs a guest and answers its faults: a kernel that has all to itself, or one among several on threads.
+pub(crate) trait Host<'m> {
+    /// Others act at the same time: what was right when a fault happened need not be right any more.
+    const CONTENDED: bool;
+
+    /// The kernel; what it knows of guests is there only in [`Host::hold`].
+    fn kernel(&mut self) -> &mut Kernel<'m>;
+
+    /// Does something to a guest.
+    fn hold<R>(&mut self, guest: usize, act: impl FnOnce(&mut Kernel<'m>) -> R) -> R;
+
+    /// vCPU 0 of a guest runs.
+    fn run<R>(&mut self, guest: usize, act: impl FnOnce(&mut GuestCpu<'_, 'm>) -> R) -> Result<R, SieExit>;
+}
+
+impl<'m> Host<'m> for Kernel<'m> {
+    const CONTENDED: bool = false;
+
+    fn kernel(&mut self) -> &mut Self {
+        self
+    }
+
+    fn hold<R>(&mut self, _guest: usize, act: impl FnOnce(&mut Self) -> R) -> R {
+        act(self)
+    }
+
+    fn run<R>(&mut self, guest: usize, act: impl FnOnce(&mut GuestCpu<'_, 'm>) -> R) -> Result<R, SieExit> {
+        Ok(act(&mut self.enter(guest, 0)?))
+    }
+}
 
 /// Which pages a task touches, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -132,24 +166,27 @@ impl<'s, T: Turn> Task<'s, T> {
 
     /// Does up to so many accesses; whether all are done now. vCPU 0 of the guest makes them, on the host CPU that
     /// serves it, and the same CPU answers the faults. `progress` hears the goal and how many accesses are done.
-    pub(crate) fn advance(
+    pub(crate) fn advance<'m, H: Host<'m>>(
         &mut self,
-        kernel: &mut Kernel<'_>,
+        host: &mut H,
         accesses: u64,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<bool, Ended> {
+        let guest = self.extent.guest;
+        let patience = if H::CONTENDED { CONTENDED_PATIENCE } else { PATIENCE };
         let until = self.counters.accesses.saturating_add(accesses).min(self.extent.goal);
-        self.follow(kernel).map_err(|stop| Ended::Stopped { what: "a page cannot be paged out", stop })?;
+        host.hold(guest, |kernel| self.follow(kernel))
+            .map_err(|stop| Ended::Stopped { what: "a page cannot be paged out", stop })?;
         while self.counters.accesses < until {
             let before = self.counters.accesses;
             if before.is_multiple_of(STRIDE) {
                 progress(self.extent.goal, before);
             }
             let unanswered = |stop| Ended::Stopped { what: "a guest fault cannot be answered", stop };
-            kernel.in_time().map_err(unanswered)?;
+            host.kernel().in_time().map_err(unanswered)?;
             let stop = until.min((before / STRIDE + 1) * STRIDE);
-            let left = match kernel.enter(self.extent.guest, 0) {
-                Ok(mut cpu) => self.stay(&mut cpu, stop),
+            let left = match host.run(guest, |cpu| self.stay(cpu, stop)) {
+                Ok(left) => left,
                 Err(exit) => Err(Leave::Event(GuestEvent::Exit(exit))),
             };
             self.stuck = if self.counters.accesses == before { self.stuck + 1 } else { 0 };
@@ -158,7 +195,13 @@ impl<'s, T: Turn> Task<'s, T> {
                 Err(Leave::Mismatch(touch)) => return Err(self.extent.mismatch(touch)),
                 Err(Leave::Event(event)) => {
                     self.counters.faults += 1;
-                    self.relieve(kernel, event).map_err(unanswered)?;
+                    match host.hold(guest, |kernel| self.relieve(kernel, event, patience)) {
+                        // Somebody else has been faster, perhaps: the guest tries again.
+                        Err(Stop::Outcome(_)) if H::CONTENDED && self.stuck <= patience => {
+                            std::thread::yield_now();
+                        }
+                        answered => answered.map_err(unanswered)?,
+                    }
                 }
             }
         }
@@ -176,9 +219,10 @@ impl<'s, T: Turn> Task<'s, T> {
     }
 
     /// Answers one exit as Linux does, within the limit of frames.
-    fn relieve(&mut self, kernel: &mut Kernel<'_>, event: GuestEvent) -> Result<(), Stop> {
+    fn relieve(&mut self, kernel: &mut Kernel<'_>, event: GuestEvent, patience: u32) -> Result<(), Stop> {
         let GuestEvent::Exit(exit) = event else { return Err(Observed::event(event).into()) };
-        if self.stuck > PATIENCE {
+        self.follow(kernel)?;
+        if self.stuck > patience {
             return Err(Observed::exit(exit).into());
         }
         match exit {
@@ -253,10 +297,54 @@ impl<'s, T: Turn> Task<'s, T> {
         Ok(())
     }
 
+    /// What the guest last stored.
+    pub(crate) fn into_memory(self) -> Memory<T> {
+        Memory { extent: self.extent, known: self.known }
+    }
+
     /// Has the guest believe that a page is full of this byte.
     #[cfg(test)]
     pub(crate) fn pretend(&mut self, slot: usize, byte: u8) {
         self.known.see(slot, &[byte; PAGE_SIZE as usize]);
+    }
+}
+
+/// What a guest last stored into the pages of a task.
+#[derive(Debug)]
+pub(crate) struct Memory<T = u8> {
+    extent: Extent,
+    known: Known<T>,
+}
+
+impl<T: Turn> Memory<T> {
+    /// Whose pages.
+    pub(crate) fn guest(&self) -> usize {
+        self.extent.guest
+    }
+
+    /// The pages whose content is known.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = u64> {
+        let first = self.extent.first;
+        self.known.slots().map(move |slot| first + slot as u64)
+    }
+
+    /// The first byte of a doubleword that is not as the guest stored it.
+    pub(crate) fn difference(&self, page: u64, bytes: &PageBytes) -> Option<u64> {
+        let slot = self.extent.slot(page)?;
+        let word = self.known.difference(page, slot, bytes)?;
+        Some(word as u64 * 8)
+    }
+
+    /// Nothing is known any more of pages of a guest. Whether anything is known of others.
+    pub(crate) fn forget(&mut self, guest: usize, pages: Range<u64>) -> bool {
+        let Extent { first, pages: count, .. } = self.extent;
+        if guest == self.extent.guest {
+            let slots = pages.start.max(first)..pages.end.min(first + count);
+            for page in slots {
+                self.known.forget((page - first) as usize);
+            }
+        }
+        self.known.slots().next().is_some()
     }
 }
 
@@ -286,7 +374,7 @@ mod tests {
     use uvsim_model::seed::{Purpose, Seed};
 
     const FRAMES: u64 = 3;
-    const PAGES: std::ops::Range<u64> = 9..17;
+    const PAGES: Range<u64> = 9..17;
 
     /// Does a workload in pieces; in between, something else is done to the guest.
     fn drive(policy: PolicyKind, mut meddle: impl FnMut(&mut Kernel<'_>, u64)) -> Counters {

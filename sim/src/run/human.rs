@@ -181,15 +181,27 @@ impl<W: Write> Report for Human<W> {
         self.passes.pop();
     }
 
-    fn parallel(&mut self, _scenario: &Scenario, parallel: &Parallel) {
+    fn parallel(&mut self, _scenario: &Scenario, parallel: &Parallel, threads: bool) {
         if !self.quiet && !self.repeated_pass() {
-            let text = format!("{}parallel, {}", self.indent(), counted(parallel.lanes.len() as u64, "lane"));
+            let lanes = counted(parallel.lanes.len() as u64, "lane");
+            let how = if threads { " on threads: in any order, outcomes are not compared" } else { "" };
+            let text = format!("{}parallel, {lanes}{how}", self.indent());
             self.line(&text.style(DIM).to_string());
         }
     }
 
     fn turn(&mut self, turn: Turn) {
         self.turn = Some(turn);
+    }
+
+    fn contents(&mut self, _scenario: &Scenario, _parallel: &Parallel, pages: u64) {
+        self.turn = None;
+        if !self.quiet && !self.repeated_pass() {
+            let mark = "✓".style(GOOD).to_string();
+            let pages = counted(pages, "page");
+            let text = format!("{}  {mark} at the end: invariants, {pages} read back (I-14)", self.indent());
+            self.line(&text);
+        }
     }
 
     fn joined(&mut self) {
@@ -200,7 +212,11 @@ impl<W: Write> Report for Human<W> {
         if end.passed && (self.quiet || self.repeated_pass()) {
             return;
         }
-        let mark = if end.passed { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
+        let mark = match (end.compared, end.passed) {
+            (false, _) => "·".style(DIM).to_string(),
+            (true, true) => "✓".style(GOOD).to_string(),
+            (true, false) => "✗".style(BAD).to_string(),
+        };
         let mut notes = Vec::new();
         // A read or check that ends `ok` and fails all the same is told of by its failure.
         let ok = |outcome| outcome == Outcome::Ok;
@@ -381,6 +397,14 @@ impl<W: Write> Report for Human<W> {
             self.line("");
         }
         self.line(&format!("{}: {}", verdict.status.result().style(style), told.join(", ")));
+        match verdict.threads {
+            None => {}
+            Some(true) => self.line(
+                "  Lanes ran on threads. Their order was not decided by the seed, and what they expect of outcomes was not \
+                 compared.",
+            ),
+            Some(false) => self.line("  There are no lanes: --threads has changed nothing."),
+        }
     }
 }
 

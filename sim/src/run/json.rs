@@ -64,8 +64,17 @@ impl<W: Write> Report for Json<W> {
         self.at("step", scenario, step.place, json!({ "title": step.title }));
     }
 
-    fn parallel(&mut self, scenario: &Scenario, parallel: &Parallel) {
-        self.at("parallel", scenario, parallel.place, json!({ "lanes": parallel.lanes.len() }));
+    fn parallel(&mut self, scenario: &Scenario, parallel: &Parallel, threads: bool) {
+        let mut rest = json!({ "lanes": parallel.lanes.len() });
+        if threads {
+            rest["threads"] = true.into();
+        }
+        self.at("parallel", scenario, parallel.place, rest);
+    }
+
+    fn contents(&mut self, scenario: &Scenario, parallel: &Parallel, pages: u64) {
+        self.lane = None;
+        self.at("contents", scenario, parallel.place, json!({ "pages": pages }));
     }
 
     fn turn(&mut self, turn: Turn) {
@@ -85,6 +94,9 @@ impl<W: Write> Report for Json<W> {
             "passed": end.passed,
             "rule": end.got.rule,
         });
+        if !end.compared {
+            rest["compared"] = false.into();
+        }
         if let Some(note) = &end.note {
             rest["page"] = note.page.as_deref().into();
             rest["message"] = note.message.as_str().into();
@@ -166,7 +178,7 @@ impl<W: Write> Report for Json<W> {
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
-        let rest = json!({
+        let mut rest = json!({
             "result": verdict.status.result(),
             "status": verdict.status.code(),
             "scenarios": verdict.scenarios,
@@ -175,6 +187,9 @@ impl<W: Write> Report for Json<W> {
             "failed": verdict.counts.failed,
             "seed": verdict.seed.unwrap_or(0),
         });
+        if let Some(threads) = verdict.threads {
+            rest["threads"] = threads.into();
+        }
         self.emit("verdict", None, rest);
     }
 }

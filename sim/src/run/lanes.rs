@@ -15,7 +15,7 @@ impl<'s> Runner<'s, '_, '_> {
         let seed = Seed(self.kernel.machine().config().seed);
         let stream = seed.substream(Purpose::Lanes, self.parallels);
         self.parallels = self.parallels.wrapping_add(1);
-        self.report.parallel(self.scenario, parallel);
+        self.report.parallel(self.scenario, parallel, false);
         let done = self.take_turns(parallel, stream);
         self.kernel.serving = None;
         self.report.joined();

@@ -20,9 +20,12 @@ pub trait Report {
     /// A loop is over.
     fn repeated(&mut self, _repeat: &Repeat) {}
     /// Lanes begin: up to [`Report::joined`] all that is told belongs to the [`Report::turn`] before it.
-    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel) {}
+    /// `_threads`: at the same time, each on a thread of its own.
+    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel, _threads: bool) {}
     /// A turn of a lane begins.
     fn turn(&mut self, _turn: Turn) {}
+    /// Lanes on threads are through, and so many pages hold what the guests last stored.
+    fn contents(&mut self, _scenario: &Scenario, _parallel: &Parallel, _pages: u64) {}
     /// The lanes are over.
     fn joined(&mut self) {}
     /// A statement has ended.
@@ -65,8 +68,10 @@ pub struct StatementEnd<'a> {
     pub statement: &'a Statement,
     /// What it came to; for a range of pages, at the last one tried.
     pub got: Observed,
-    /// Whether that was expected.
+    /// Whether that was expected, as far as it was compared.
     pub passed: bool,
+    /// Whether it was compared with what was expected: not in lanes on threads.
+    pub compared: bool,
     /// Frames that changed their state.
     pub transitions: Vec<Transition>,
     /// What there is to say of a request to a device that was not done.
@@ -192,4 +197,6 @@ pub struct Verdict {
     pub counts: Counts,
     /// The seed of the command line, else of the first scenario.
     pub seed: Option<u64>,
+    /// If lanes were to run on threads: whether there were any.
+    pub threads: Option<bool>,
 }

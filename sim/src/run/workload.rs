@@ -3,7 +3,7 @@
 use super::{End, Failure, Runner, Status, WorkloadEnd, outcome, words};
 use crate::paging::Resident;
 use crate::pressure::{Drawn, Ended, Extent, LARGEST, Origin, Task};
-use crate::scenario::{GuestId, Place, Workload};
+use crate::scenario::{GuestId, Place, Scenario, Workload};
 use uvsim_model::seed::{Purpose, Seed};
 
 /// The item of a workload's sub-stream that its policy draws from.
@@ -63,7 +63,7 @@ impl<'s> Runner<'s, '_, '_> {
         done.map_err(|ended| self.ended(ended))
     }
 
-    fn ended(&self, ended: Ended) -> End {
+    pub(super) fn ended(&self, ended: Ended) -> End {
         let (rule, message) = match ended {
             Ended::Mismatch { page, offset } => {
                 ("I-14", format!("page {page} offset {offset:#x}: the guest does not read what it last wrote (I-14)"))
@@ -77,18 +77,24 @@ impl<'s> Runner<'s, '_, '_> {
     }
 
     /// Reports what came of it.
-    pub(super) fn told(&mut self, exercise: &Exercise<'_>) {
-        let Exercise { event, place, text, task } = exercise;
-        let end = WorkloadEnd {
+    pub(super) fn told(&mut self, exercise: &Exercise<'s>) {
+        self.report.workload(self.scenario, &exercise.end(self.scenario));
+    }
+}
+
+impl<'s> Exercise<'s> {
+    /// What came of it.
+    pub(super) fn end(&self, scenario: &'s Scenario) -> WorkloadEnd<'s> {
+        let Self { event, place, text, task } = self;
+        WorkloadEnd {
             event,
             place: *place,
             text,
-            guest: &self.scenario.guest(GuestId(task.extent.guest)).name,
+            guest: &scenario.guest(GuestId(task.extent.guest)).name,
             goal: task.extent.goal,
             counters: task.counters,
             working_set: task.working_set(),
-        };
-        self.report.workload(self.scenario, &end);
+        }
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
     use super::super::setup::boot;
     use super::super::{Counters, Options, Status};
     use super::*;
-    use crate::scenario::{Node, Scenario};
+    use crate::scenario::Node;
     use std::path::Path;
     use uvsim_model::Machine;
 

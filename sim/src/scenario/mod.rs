@@ -7,7 +7,7 @@
 
 mod decode;
 mod document;
-mod effects;
+pub(crate) mod effects;
 mod error;
 mod files;
 mod io;

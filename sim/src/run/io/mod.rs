@@ -37,6 +37,11 @@ impl Devices {
         }
     }
 
+    /// None: lanes on threads have no devices.
+    pub(super) fn none() -> Self {
+        Self { board: Board::new(Vec::new()), bound: Vec::new(), before: Vec::new(), note: None }
+    }
+
     /// Why the request of a statement was not done, told once.
     pub(super) fn take_note(&mut self) -> Option<Note> {
         self.note.take()
