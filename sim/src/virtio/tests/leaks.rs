@@ -322,7 +322,7 @@ impl Bench {
 }
 
 /// A file without a name.
-fn scratch() -> File {
+pub(super) fn scratch() -> File {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("uvsim-virtio-leaks-{}-{number}", std::process::id()));
