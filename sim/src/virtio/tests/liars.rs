@@ -307,7 +307,7 @@ fn board(devices: Vec<Liar>) -> Board<Liar> {
 }
 
 fn refused(outcome: IoOutcome) -> String {
-    let IoOutcome::IoRefused { message } = outcome else { panic!("{outcome:?}") };
+    let IoOutcome::IoRefused { message, .. } = outcome else { panic!("{outcome:?}") };
     message
 }
 
