@@ -2,20 +2,21 @@
 
 use std::process::ExitCode;
 use uvsim_benches::limits::aes_is_accelerated;
-use uvsim_benches::sections::{Plan, access, arrival, boot, calls, paging, tebibyte, workload};
+use uvsim_benches::sections::{Plan, access, arrival, boot, calls, paging, tebibyte, virtio, workload};
 use uvsim_benches::table::{HEAD, Row};
 
 /// Measures one section of the table.
 type Section = fn(&Plan) -> Vec<Row>;
 
 /// The sections by name.
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("paging", paging),
     ("arrival", arrival),
     ("access", access),
     ("calls", calls),
     ("boot", boot),
     ("workload", workload::workload),
+    ("virtio", virtio),
     ("tebibyte", |_| tebibyte::tebibyte()),
 ];
 

@@ -5,12 +5,14 @@ mod boot;
 mod calls;
 mod paging;
 pub mod tebibyte;
+mod virtio;
 pub mod workload;
 
 pub use access::access;
 pub use boot::boot;
 pub use calls::calls;
 pub use paging::{arrival, paging};
+pub use virtio::virtio;
 
 use crate::sets::{LARGE, MIDDLE, SMALL, Set};
 
