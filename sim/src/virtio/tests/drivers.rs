@@ -88,8 +88,8 @@ proptest! {
                 };
                 let index = position.wrapping_add(heads.len() as u16);
                 let _ = memory.write_obj(index, GuestAddress(available.wrapping_add(2)));
-                for (at, head) in (position..).zip(&heads) {
-                    let at = available.wrapping_add(4 + 2 * u64::from(at % ENTRIES));
+                for (at, head) in (0..).zip(&heads) {
+                    let at = available.wrapping_add(4 + 2 * u64::from(position.wrapping_add(at) % ENTRIES));
                     let _ = memory.write_obj(*head, GuestAddress(at));
                 }
                 let mut made = vec![0; 0x8000];

@@ -23,7 +23,7 @@ use crate::virtio::view::HostView;
 const DISK: u64 = 16 * 512;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(384))]
     #[test]
     fn devices_get_what_is_shared_and_nothing_else(
         start in vec(start(), PAGES as usize),
