@@ -67,6 +67,10 @@ enum Command {
         /// Print only failures and the verdict
         #[arg(long, short)]
         quiet: bool,
+        /// Run lanes of `parallel` at the same time, each on a thread, for load: their order is not decided by the
+        /// seed, and what they expect of outcomes is not compared
+        #[arg(long)]
+        threads: bool,
         /// Compare the model with the oracle after every step (not in this version)
         #[arg(long)]
         verify: bool,
@@ -164,9 +168,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Run { domain: Some(domain), print_scenario: true, format, quiet, .. } => {
             with_report(format, quiet, |report| domain::print_scenario(&domain, report))
         }
-        Command::Run { paths, domain, format, seed, time_limit, quiet, .. } => {
+        Command::Run { paths, domain, format, seed, time_limit, quiet, threads, .. } => {
             let deadline = time_limit.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-            let options = Options { seed, deadline };
+            let options = Options { seed, deadline, threads };
             with_report(format, quiet, |report| match domain {
                 Some(domain) => run::run_domain(&domain, &paths, options, report).status,
                 None => run::run(&paths, options, report).status,

@@ -23,6 +23,7 @@ pub mod hostkey;
 pub mod image;
 pub mod kernel;
 pub mod paging;
+mod pressure;
 pub mod refusals;
 pub mod run;
 pub mod scenario;

@@ -3,7 +3,9 @@
 mod access;
 mod boot;
 mod calls;
+pub mod lanes;
 mod paging;
+pub mod replay;
 pub mod tebibyte;
 mod virtio;
 pub mod workload;

@@ -14,7 +14,7 @@ pub(super) enum TraceCommand {
         /// A trace: what valgrind's lackey writes, or a `.uvtrace`; plain, gzip or zstd
         file: PathBuf,
         /// Only the first N accesses
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
     /// Write a trace in the compact form
@@ -30,7 +30,7 @@ pub(super) enum TraceCommand {
         #[arg(long)]
         data_only: bool,
         /// Only the first N accesses
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
 }
@@ -61,12 +61,15 @@ pub(super) fn run(command: TraceCommand) -> Status {
             }
             _ => Status::Pass,
         },
-        Err(error @ (TraceError::Unwritable { .. } | TraceError::Same(_))) => {
-            super::complain(&error.to_string());
-            Status::Unusable
-        }
         Err(error) => {
-            super::complain(&format!("{}: {error}", input.display()));
+            let mut told = match error {
+                TraceError::Unwritable { .. } | TraceError::Same(_) => error.to_string(),
+                _ => format!("{}: {error}", input.display()),
+            };
+            if let Some(help) = error.help() {
+                let _ = write!(told, "\n  help: {help}");
+            }
+            super::complain(&told);
             Status::Unusable
         }
     }

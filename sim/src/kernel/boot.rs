@@ -50,7 +50,7 @@ impl Kernel<'_> {
     fn header_bytes(&mut self, guest: usize) -> Result<Vec<u8>, Stop> {
         let mut bytes = self.guests[guest].plan.image.header.clone();
         if let Some(copy) = self.guests[guest].header {
-            self.cpu(0).load(uvsim_model::address::VirtualAddress(copy.0), &mut bytes)?;
+            self.cpu(self.own_cpu()).load(uvsim_model::address::VirtualAddress(copy.0), &mut bytes)?;
         }
         Ok(bytes)
     }

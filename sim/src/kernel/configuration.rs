@@ -40,6 +40,8 @@ pub(super) struct GuestRecord {
     pub(super) donation: Option<Donation>,
     /// Page → frame.
     pub(super) mapped: BTreeMap<u64, FrameNumber>,
+    /// How often `mapped` has changed.
+    pub(super) remappings: u64,
     /// Page → bytes.
     pub(super) swap: BTreeMap<u64, Box<PageBytes>>,
     /// Where the copy of the SE header lies, once there is one.
@@ -228,14 +230,16 @@ impl Kernel<'_> {
     fn gather_variable(&mut self, count: u64) -> Result<Vec<FrameNumber>, Stop> {
         const WHOLE: u64 = MEBIBYTE / PAGE_SIZE;
         const WHAT: &str = "configuration variable storage";
-        if count > self.free.total() {
+        let free = |kernel: &Self| kernel.frames.lock().total();
+        if count > free(self) {
             self.sweep();
         }
-        if count > self.free.total() {
+        let total = free(self);
+        if count > total {
             return Err(Stop::OutOfStorage {
                 what: WHAT.into(),
                 needed: count * PAGE_SIZE,
-                available: self.free.total() * PAGE_SIZE,
+                available: total * PAGE_SIZE,
             });
         }
         let mut frames = Vec::new();

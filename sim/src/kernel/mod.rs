@@ -7,19 +7,22 @@
 mod boot;
 mod calls;
 mod configuration;
+mod crew;
 mod faults;
+mod frames;
 mod intervals;
 mod kvm;
 mod life;
 mod observed;
 mod pages;
 mod qemu;
+mod sharing;
 mod space;
 mod trail;
 mod user;
 mod vcpu;
 
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +33,7 @@ use uvsim_model::{CpuError, Machine, UV_BASE_LENGTH};
 
 pub use calls::Fields;
 pub use configuration::GuestPlan;
+pub(crate) use crew::{Crew, Operates};
 pub use faults::FaultAnswers;
 pub use kvm::Leaks;
 pub use observed::{Observed, Stop};
@@ -39,8 +43,8 @@ pub use trail::Transition;
 pub use vcpu::GuestCall;
 
 use configuration::GuestRecord;
-use intervals::Intervals;
-use space::Space;
+use frames::Frames;
+use space::Home;
 use trail::Trail;
 
 /// Where the base area lies (D75).
@@ -57,15 +61,8 @@ const LOWCORE_FRAMES: u64 = 2;
 pub struct Kernel<'m> {
     machine: &'m Machine,
     cpus: Vec<Option<HostCpu<'m>>>,
-    /// Frames that nobody uses, lowest first.
-    free: Intervals,
-    /// Frames given up while the Ultravisor still knows them; free once they are non-secure (D68).
-    set_aside: BTreeSet<FrameNumber>,
-    /// How many guest pages map a frame, where it is more than one.
-    aliases: BTreeMap<FrameNumber, u64>,
-    /// MiB of the window that nobody uses.
-    window: Intervals,
-    home: Space,
+    frames: Arc<Mutex<Frames>>,
+    home: Arc<Mutex<Home>>,
     /// One block page per CPU; the page behind it is mapped as well (D73).
     blocks: Vec<AbsoluteAddress>,
     lowcores: Vec<AbsoluteAddress>,
@@ -76,6 +73,8 @@ pub struct Kernel<'m> {
     pub deadline: Option<Instant>,
     /// The host CPU that serves all vCPUs for now: that of a lane. Else each has its own.
     pub serving: Option<u16>,
+    /// The other CPUs are those of other kernels.
+    alone: bool,
     /// What the last comparison found.
     changed: Option<String>,
     /// The rule behind the last answer.
@@ -98,25 +97,21 @@ impl<'m> Kernel<'m> {
                 available: machine.storage_size(),
             });
         }
-        let mut free = Intervals::new(LOWCORE_FRAMES..frames);
-        free.reserve(base);
         let mut kernel = Self {
             machine,
             cpus: (0..machine.config().cpus).map(|_| None).collect(),
-            free,
-            set_aside: BTreeSet::new(),
-            aliases: BTreeMap::new(),
-            window: Intervals::new(0..WINDOW_MEBIBYTES),
-            home: Space::default(),
+            frames: Arc::new(Mutex::new(Frames::new(LOWCORE_FRAMES..frames, base))),
+            home: Arc::default(),
             blocks: Vec::new(),
             lowcores: Vec::new(),
             guests: Vec::new(),
             watch: true,
             deadline: None,
             serving: None,
+            alone: false,
             changed: None,
             rule: "",
-            trail: Trail::new(),
+            trail: Trail::new(machine.config().cpus),
         };
         machine.subscribe(kernel.trail.clone());
         kernel.start_cpu(0)?;
@@ -151,7 +146,9 @@ impl<'m> Kernel<'m> {
             let fields = [("stor-origin", UV_BASE), ("stor-len", UV_BASE_LENGTH)];
             self.must(cpu, uvsim_model::uvc::Command::InitUv, &fields)?;
         }
-        for number in 0..self.machine.config().cpus {
+        // In a lane on a thread the others have been there before.
+        let cpus = if self.alone { cpu..cpu + 1 } else { 0..self.machine.config().cpus };
+        for number in cpus {
             self.enter_home(number)?;
         }
         Ok(())
@@ -177,7 +174,7 @@ impl<'m> Kernel<'m> {
     /// Starts a CPU in home space with its own lowcore.
     fn enter_home(&mut self, number: u16) -> Result<(), Stop> {
         self.start_cpu(number)?;
-        let (lowcore, home) = (self.lowcores[usize::from(number)], self.home.asce);
+        let (lowcore, home) = (self.lowcores[usize::from(number)], self.home.lock().space.asce);
         let cpu = self.cpu(number);
         if cpu.registers().prefix != lowcore.0 {
             cpu.set_prefix(lowcore.0)?;
@@ -196,30 +193,15 @@ impl<'m> Kernel<'m> {
 
     /// `count` consecutive frames, aligned to `align` frames, lowest first.
     fn allocate(&mut self, count: u64, align: u64, what: &str) -> Result<AbsoluteAddress, Stop> {
-        let mut swept = false;
-        loop {
-            match self.free.take(count, align) {
-                Some(first) if self.all_non_secure(first, count) => return Ok(FrameNumber(first).address()),
-                // A raw call has donated frames that the kernel took for free.
-                Some(first) => (first..first + count).for_each(|frame| self.release(FrameNumber(frame))),
-                None if swept => {
-                    return Err(Stop::OutOfStorage {
-                        what: what.into(),
-                        needed: count * PAGE_SIZE,
-                        available: self.free.total() * PAGE_SIZE,
-                    });
-                }
-                None => {
-                    self.sweep();
-                    swept = true;
-                }
-            }
+        let mut frames = self.frames.lock();
+        match frames.take(self.machine, count, align) {
+            Some(first) => Ok(first.address()),
+            None => Err(Stop::OutOfStorage {
+                what: what.into(),
+                needed: count * PAGE_SIZE,
+                available: frames.total() * PAGE_SIZE,
+            }),
         }
-    }
-
-    fn all_non_secure(&self, first: u64, count: u64) -> bool {
-        (first..first + count)
-            .all(|frame| self.machine.frame_state(FrameNumber(frame)) == uvsim_model::storage::FrameState::NonSecure)
     }
 
     fn free_frames(&mut self, first: AbsoluteAddress, count: u64) {
@@ -228,37 +210,28 @@ impl<'m> Kernel<'m> {
         }
     }
 
-    /// Gives a frame up: to the free list if it is non-secure, else set aside (D68).
+    /// Gives a frame up.
     fn release(&mut self, frame: FrameNumber) {
-        if self.machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure {
-            self.free.give(frame.0);
-        } else {
-            self.set_aside.insert(frame);
-        }
+        self.frames.lock().release(self.machine, frame);
     }
 
     /// Frees what was set aside and has become non-secure.
     fn sweep(&mut self) {
-        let machine = self.machine;
-        let freed: Vec<FrameNumber> = self
-            .set_aside
-            .iter()
-            .copied()
-            .filter(|&frame| machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure)
-            .collect();
-        for frame in freed {
-            self.set_aside.remove(&frame);
-            self.free.give(frame.0);
-        }
+        self.frames.lock().sweep(self.machine);
+    }
+
+    /// The CPU by which the kernel acts where nobody says which: that of the lane, else CPU 0.
+    pub(crate) fn own_cpu(&self) -> u16 {
+        self.serving.unwrap_or(0)
     }
 
     /// Stores into the kernel's own storage: virtual = real (D61), outside of lowcores absolute as well.
     fn put(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
-        self.cpu(0).store(VirtualAddress(address.0), bytes)
+        self.cpu(self.own_cpu()).store(VirtualAddress(address.0), bytes)
     }
 
     fn put_u64(&mut self, address: AbsoluteAddress, value: u64) -> Result<(), ProgramInterruption> {
-        self.cpu(0).store_u64(VirtualAddress(address.0), value)
+        self.cpu(self.own_cpu()).store_u64(VirtualAddress(address.0), value)
     }
 
     /// What a comparison of states around a refused call has found, once (D64).

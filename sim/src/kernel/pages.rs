@@ -2,6 +2,7 @@
 
 use super::{Kernel, Observed, Stop};
 use crate::scenario::Outcome;
+use std::ops::Range;
 use uvsim_model::address::{FrameNumber, PAGE_SIZE, VirtualAddress};
 use uvsim_model::storage::{FrameState, ProgramInterruption};
 use uvsim_model::uvc::Command;
@@ -14,6 +15,16 @@ impl Kernel<'_> {
     #[must_use]
     pub fn mapped(&self, guest: usize, page: u64) -> Option<FrameNumber> {
         self.guests[guest].mapped.get(&page).copied()
+    }
+
+    /// The pages of a range that have a frame, ascending.
+    pub(crate) fn mapped_pages(&self, guest: usize, pages: Range<u64>) -> impl Iterator<Item = u64> {
+        self.guests[guest].mapped.range(pages).map(|(&page, _)| page)
+    }
+
+    /// How often frames have been mapped and unmapped at pages of a guest.
+    pub(crate) fn remappings(&self, guest: usize) -> u64 {
+        self.guests[guest].remappings
     }
 
     /// The frame at a guest page; one is mapped first if there is none, with the swapped-out bytes if there
@@ -38,20 +49,17 @@ impl Kernel<'_> {
     /// Maps a frame at a page; the frame that was there is given up if nothing else maps it.
     fn map(&mut self, cpu: u16, guest: usize, page: u64, frame: FrameNumber, purge: bool) -> Result<(), Stop> {
         self.set_mapping(cpu, guest, page, frame, purge)?;
-        *self.aliases.entry(frame).or_default() += 1;
-        if let Some(old) = self.guests[guest].mapped.insert(page, frame) {
+        self.frames.lock().link(frame);
+        let record = &mut self.guests[guest];
+        record.remappings += 1;
+        if let Some(old) = record.mapped.insert(page, frame) {
             self.unlink(old);
         }
         Ok(())
     }
 
     fn unlink(&mut self, frame: FrameNumber) {
-        let count = self.aliases.entry(frame).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.aliases.remove(&frame);
-            self.release(frame);
-        }
+        self.frames.lock().unlink(self.machine, frame);
     }
 
     /// `host unmap`.
@@ -61,7 +69,9 @@ impl Kernel<'_> {
     pub fn unmap(&mut self, cpu: u16, guest: usize, page: u64, purge: bool) -> Result<Observed, Stop> {
         let Some(frame) = self.mapped(guest, page) else { return Err(Observed::UNMAPPED.into()) };
         self.clear_mapping(cpu, guest, page, purge)?;
-        self.guests[guest].mapped.remove(&page);
+        let record = &mut self.guests[guest];
+        record.remappings += 1;
+        record.mapped.remove(&page);
         self.unlink(frame);
         Ok(Observed::OK)
     }
@@ -119,7 +129,7 @@ impl Kernel<'_> {
     /// # Errors
     /// A refusal of the channel.
     pub fn device_read(&mut self, guest: usize, page: u64, offset: u64, bytes: &mut [u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(0, guest, page)?;
+        let frame = self.frame_of(self.own_cpu(), guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let read = self.machine.channel().read(at, bytes);
         read.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())
@@ -130,7 +140,7 @@ impl Kernel<'_> {
     /// # Errors
     /// A refusal of the channel.
     pub fn device_write(&mut self, guest: usize, page: u64, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(0, guest, page)?;
+        let frame = self.frame_of(self.own_cpu(), guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let written = self.machine.channel().write(at, bytes);
         written.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())

@@ -110,7 +110,7 @@ impl Kernel<'_> {
     fn set_ipl_block(&mut self, guest: usize, address: u64) -> Result<u16, Stop> {
         // An aligned page of the guest: it has all of it.
         let mut bytes = vec![0; LONGEST_IPIB];
-        self.read_user(0, guest, address, &mut bytes)?;
+        self.read_user(self.own_cpu(), guest, address, &mut bytes)?;
         let Ok(says) = Ipib::parse(&bytes) else { return Ok(diag_rc::INVALID) };
         if says.check().is_err_and(|refusal| refusal.response() == diag_rc::INVALID) {
             return Ok(diag_rc::INVALID);
@@ -123,7 +123,7 @@ impl Kernel<'_> {
     /// Subcode 9.
     fn store_ipl_block(&mut self, guest: usize, address: u64) -> Result<u16, Stop> {
         let Some(block) = self.guests[guest].ipl.clone() else { return Ok(diag_rc::NO_CONFIGURATION) };
-        self.write_user(0, guest, address, &block.bytes)?;
+        self.write_user(self.own_cpu(), guest, address, &block.bytes)?;
         Ok(diag_rc::OK)
     }
 
@@ -143,7 +143,7 @@ impl Kernel<'_> {
         };
         if self.guests[guest].live {
             // What this comes to is not told.
-            match self.pv(0, guest, &PvCommand::Disable) {
+            match self.pv(self.own_cpu(), guest, &PvCommand::Disable) {
                 Ok(_) | Err(Stop::Outcome(_)) => {}
                 Err(stop) => return Err(stop),
             }
@@ -158,21 +158,21 @@ impl Kernel<'_> {
     /// command that failed.
     fn protect(&mut self, guest: usize, vcpu: u16, block: &Ipib) -> Result<Observed, (u16, Stop)> {
         let numbered = |number: u16| move |stop: Stop| (number, stop);
-        self.pv(0, guest, &PvCommand::Enable).map_err(numbered(0))?;
+        self.pv(self.own_cpu(), guest, &PvCommand::Enable).map_err(numbered(0))?;
         let end = block.header_address.checked_add(block.header_size);
         if end.is_none_or(|end| end > self.guests[guest].plan.memory) {
             return Err((2, Observed::plain(Outcome::Invalid, "").into()));
         }
         let mut header = vec![0; block.header_size as usize];
-        self.read_user(0, guest, block.header_address, &mut header).map_err(numbered(2))?;
-        self.hand_over_header(0, guest, &header).map_err(numbered(2))?;
+        self.read_user(self.own_cpu(), guest, block.header_address, &mut header).map_err(numbered(2))?;
+        self.hand_over_header(self.own_cpu(), guest, &header).map_err(numbered(2))?;
         for component in &block.components {
             let size = component.length.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
             let region = [component.prefix, component.address, size];
-            self.unpack_region(0, guest, region, false).map_err(numbered(3))?;
+            self.unpack_region(self.own_cpu(), guest, region, false).map_err(numbered(3))?;
         }
-        self.pv(0, guest, &PvCommand::Verify).map_err(numbered(4))?;
-        self.set_mp_state(0, guest, vcpu, MpState::Load).map_err(numbered(0))
+        self.pv(self.own_cpu(), guest, &PvCommand::Verify).map_err(numbered(4))?;
+        self.set_mp_state(self.own_cpu(), guest, vcpu, MpState::Load).map_err(numbered(0))
     }
 
     /// `host reset`: what the guest has asked for by diagnose 0x308. Subcode 0: all CPUs stopped, all sharing ended,

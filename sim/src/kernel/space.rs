@@ -1,7 +1,9 @@
 //! Address spaces: region, segment and page tables that the kernel builds in absolute storage.
 
-use super::{Kernel, LOWCORE_FRAMES, Stop, WINDOW};
+use super::intervals::Intervals;
+use super::{Kernel, LOWCORE_FRAMES, Stop, WINDOW, WINDOW_MEBIBYTES};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, VirtualAddress};
 use uvsim_model::storage::Asce;
 
@@ -12,6 +14,20 @@ pub(super) struct Space {
     top: u32,
     /// (shift of the level, address >> that shift) → table that the entry names.
     tables: BTreeMap<(u32, u64), AbsoluteAddress>,
+}
+
+/// The host's own space. Lanes on threads share it.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) space: Space,
+    /// MiB of the window that nobody uses.
+    window: Intervals,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self { space: Space::default(), window: Intervals::new(0..WINDOW_MEBIBYTES) }
+    }
 }
 
 const REGION_SECOND: u32 = 42;
@@ -52,8 +68,7 @@ impl Space {
 impl Kernel<'_> {
     /// The home space: a region-second table; virtual = real for all storage, by 2 GiB and 1 MiB entries (D61).
     pub(super) fn build_home(&mut self) -> Result<(), Stop> {
-        self.home = self.new_space(REGION_SECOND, 0)?;
-        let mut space = core::mem::take(&mut self.home);
+        let mut space = self.new_space(REGION_SECOND, 0)?;
         let size = self.machine.storage_size();
         let mut at = 0;
         while at < size {
@@ -67,7 +82,7 @@ impl Kernel<'_> {
                 at += MEBIBYTE;
             }
         }
-        self.home = space;
+        self.home.lock().space = space;
         Ok(())
     }
 
@@ -167,16 +182,16 @@ impl Kernel<'_> {
     /// returns the address and the MiB taken.
     pub(super) fn map_window(&mut self, frames: &[FrameNumber]) -> Result<(VirtualAddress, u64), Stop> {
         let mebibytes = (frames.len() as u64 * PAGE_SIZE).div_ceil(MEBIBYTE);
-        let first = self.window.take(mebibytes, 1).ok_or_else(|| Stop::OutOfStorage {
+        let home = Arc::clone(&self.home);
+        let Home { space, window } = &mut *home.lock();
+        let first = window.take(mebibytes, 1).ok_or_else(|| Stop::OutOfStorage {
             what: "the window for variable storage".into(),
             needed: mebibytes * MEBIBYTE,
-            available: self.window.total() * MEBIBYTE,
+            available: window.total() * MEBIBYTE,
         })?;
         let start = WINDOW + first * MEBIBYTE;
-        let mut space = core::mem::take(&mut self.home);
-        let mapped = self.fill_window(&mut space, start, frames);
-        self.home = space;
-        mapped.map(|()| (VirtualAddress(start), mebibytes))
+        self.fill_window(space, start, frames)?;
+        Ok((VirtualAddress(start), mebibytes))
     }
 
     fn fill_window(&mut self, space: &mut Space, start: u64, frames: &[FrameNumber]) -> Result<(), Stop> {
@@ -202,17 +217,19 @@ impl Kernel<'_> {
 
     /// Gives a part of the window back.
     pub(super) fn unmap_window(&mut self, start: VirtualAddress, mebibytes: u64) -> Result<(), Stop> {
+        let home = Arc::clone(&self.home);
+        let Home { space, window } = &mut *home.lock();
         for index in 0..mebibytes {
             let at = start.0 + index * MEBIBYTE;
-            let Some(&segments) = self.home.tables.get(&(REGION_THIRD, at >> REGION_THIRD)) else { continue };
-            self.cpu(0).idte_segment(segments, VirtualAddress(at))?;
+            let Some(&segments) = space.tables.get(&(REGION_THIRD, at >> REGION_THIRD)) else { continue };
+            self.cpu(self.own_cpu()).idte_segment(segments, VirtualAddress(at))?;
             self.put_u64(entry(segments, at, SEGMENT), INVALID)?;
-            if let Some(pages) = self.home.tables.remove(&(SEGMENT, at >> SEGMENT)) {
+            if let Some(pages) = space.tables.remove(&(SEGMENT, at >> SEGMENT)) {
                 self.free_frames(pages, 1);
             }
         }
         let first = (start.0 - WINDOW) / MEBIBYTE;
-        self.window.give_all(first..first + mebibytes);
+        window.give_all(first..first + mebibytes);
         Ok(())
     }
 }

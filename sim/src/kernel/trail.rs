@@ -1,6 +1,7 @@
 //! What the machine has reported since the last statement began.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use std::cell::Cell;
 use std::sync::Arc;
 use uvsim_model::event::{Event, Observer};
 use uvsim_model::storage::{Donation, FrameState};
@@ -21,9 +22,20 @@ pub struct Transition {
 /// So many kinds are told in the order in which they happen; beyond that, equal ones are added up.
 const IN_ORDER: usize = 8;
 
-/// Listens to the machine.
-#[derive(Debug, Default)]
-pub(super) struct Trail(Mutex<Noted>);
+/// Listens to the machine. Each lane on a thread has a part of its own, and so has whoever is no lane: the machine
+/// reports on the thread that causes an event.
+#[derive(Debug)]
+pub(super) struct Trail(Box<[Mutex<Noted>]>);
+
+thread_local! {
+    /// The part of this thread.
+    static PART: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What this thread causes is that of a lane from now on.
+pub(super) fn act_for(lane: u16) {
+    PART.set(usize::from(lane) + 1);
+}
 
 #[derive(Debug, Default)]
 struct Noted {
@@ -34,18 +46,23 @@ struct Noted {
 }
 
 impl Trail {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::default()
+    /// For as many lanes as there are CPUs.
+    pub(super) fn new(cpus: u16) -> Arc<Self> {
+        Arc::new(Self((0..=cpus).map(|_| Mutex::default()).collect()))
+    }
+
+    fn own(&self) -> MutexGuard<'_, Noted> {
+        self.0[PART.get().min(self.0.len() - 1)].lock()
     }
 
     /// The rule of the last call.
     pub(super) fn rule(&self) -> &'static str {
-        self.0.lock().rule
+        self.own().rule
     }
 
     /// Takes the transitions noted so far.
     pub(super) fn take(&self) -> Vec<Transition> {
-        let mut noted = self.0.lock();
+        let mut noted = self.own();
         noted.added_up = false;
         core::mem::take(&mut noted.transitions)
     }
@@ -53,7 +70,7 @@ impl Trail {
 
 impl Observer for Trail {
     fn observe(&self, event: &Event) {
-        let mut noted = self.0.lock();
+        let mut noted = self.own();
         match *event {
             Event::Call { rule, .. } => noted.rule = rule,
             Event::Transition { from, to, rule, .. } => {

@@ -3,6 +3,7 @@
 use super::{Kernel, Observed};
 use uvsim_model::address::{AbsoluteAddress, GuestAddress, PAGE_SIZE, VirtualAddress};
 use uvsim_model::cpu::{GuestCpu, GuestEvent, SieExit, Uvc};
+use uvsim_model::storage::Asce;
 
 /// Where a guest keeps its control block: the last 512 bytes of page 1 (D74).
 const BLOCK: u64 = 2 * PAGE_SIZE - 512;
@@ -11,6 +12,12 @@ impl<'m> Kernel<'m> {
     /// Enters a guest on the host CPU that serves this vCPU. One that does not exist is entered with the
     /// handles that the kernel has, which the machine answers with a validity interception.
     pub fn enter(&mut self, guest: usize, vcpu: u16) -> Result<GuestCpu<'_, 'm>, SieExit> {
+        let entrance = self.entrance(guest, vcpu)?;
+        self.pass(vcpu, entrance)
+    }
+
+    /// Where a guest is entered.
+    pub(super) fn entrance(&mut self, guest: usize, vcpu: u16) -> Result<Entrance, SieExit> {
         let record = &self.guests[guest];
         let (asce, handle) = (record.space.asce, record.handle);
         let description = record.vcpus.get(&vcpu).map(|vcpu| vcpu.state_description);
@@ -18,9 +25,13 @@ impl<'m> Kernel<'m> {
             Some(at) => at,
             None => self.nobody(handle)?,
         };
+        Ok(Entrance { asce, at })
+    }
+
+    pub(super) fn pass(&mut self, vcpu: u16, entrance: Entrance) -> Result<GuestCpu<'_, 'm>, SieExit> {
         let cpu = self.cpu(self.serving_cpu(vcpu));
-        cpu.set_primary(asce);
-        cpu.enter(VirtualAddress(at.0))
+        cpu.set_primary(entrance.asce);
+        cpu.enter(VirtualAddress(entrance.at.0))
     }
 
     /// The host CPU that serves a vCPU.
@@ -29,9 +40,9 @@ impl<'m> Kernel<'m> {
         self.serving.unwrap_or(vcpu % self.machine.config().cpus)
     }
 
-    /// A state description for a vCPU that does not exist, in the page behind the blocks of CPU 0.
+    /// A state description for a vCPU that does not exist, in the page behind the blocks of the CPU that tries it.
     fn nobody(&mut self, handle: u64) -> Result<AbsoluteAddress, SieExit> {
-        let at = AbsoluteAddress(self.blocks[0].0 + PAGE_SIZE);
+        let at = AbsoluteAddress(self.blocks[usize::from(self.own_cpu())].0 + PAGE_SIZE);
         self.put(at, &[0; 512]).map_err(SieExit::HostInterruption)?;
         self.put_u64(AbsoluteAddress(at.0 + 0x18), handle).map_err(SieExit::HostInterruption)?;
         Ok(at)
@@ -97,6 +108,13 @@ impl<'m> Kernel<'m> {
         let frame = self.mapped(guest, at.0 / PAGE_SIZE)?;
         Some(AbsoluteAddress(frame.address().0 + at.0 % PAGE_SIZE))
     }
+}
+
+/// The space of a guest, and the state description of a vCPU.
+#[derive(Clone, Copy)]
+pub(super) struct Entrance {
+    asce: Asce,
+    at: AbsoluteAddress,
 }
 
 /// A guest-issued call.

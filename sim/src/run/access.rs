@@ -86,7 +86,7 @@ impl Runner<'_, '_, '_> {
     }
 
     /// Buffers get their length at run time; an access crosses no page all the same.
-    fn fits(&self, offset: u16, len: usize) -> Result<(), Failed> {
+    pub(super) fn fits(&self, offset: u16, len: usize) -> Result<(), Failed> {
         if usize::from(offset) + len <= PAGE_SIZE as usize {
             return Ok(());
         }
@@ -116,7 +116,14 @@ impl Runner<'_, '_, '_> {
         Ok(Observed::OK)
     }
 
-    fn guest_store(&mut self, guest: usize, vcpu: u16, page: u64, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
+    pub(super) fn guest_store(
+        &mut self,
+        guest: usize,
+        vcpu: u16,
+        page: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Observed, Stop> {
         let at = GuestAddress(page.wrapping_mul(PAGE_SIZE).wrapping_add(offset));
         let faults = self.faults;
         self.kernel

@@ -2,38 +2,12 @@
 
 use super::Runner;
 use crate::kernel::{GuestCall, Observed, Stop};
-use crate::scenario::{FieldValue, Outcome, UvcCall};
+use crate::scenario::{FieldValue, UvcCall};
 use uvsim_model::address::{PAGE_SIZE, VirtualAddress};
 use uvsim_model::cpu::Uvc;
 use uvsim_model::uvc::Command;
 
-/// A call that stays busy this often is given up.
-const PATIENCE: u32 = 1 << 20;
-
 impl Runner<'_, '_, '_> {
-    /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS, repeated while busy.
-    pub(super) fn share(&mut self, guest: usize, vcpu: u16, page: u64, command: Command) -> Result<Observed, Stop> {
-        let address = page.wrapping_mul(PAGE_SIZE);
-        let mut block = vec![0; usize::from(command.usual_length())];
-        block[0x20..0x28].copy_from_slice(&address.to_be_bytes());
-        let header = [command.usual_length().to_be_bytes(), command.code().to_be_bytes()].concat();
-        block[..4].copy_from_slice(&header);
-        let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };
-        let faults = self.faults;
-        let mut last = Observed::OK;
-        for _ in 0..PATIENCE {
-            let issue = self
-                .kernel
-                .with_faults(guest, vcpu, faults, Some(page), |kernel| kernel.guest_issue(guest, vcpu, &call));
-            last = issue?.0;
-            if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
-                break;
-            }
-            self.kernel.in_time()?;
-        }
-        Ok(last)
-    }
-
     /// The bytes of a raw block: header, `bytes=`, fields.
     fn block(&self, call: &UvcCall, longest: usize) -> Vec<u8> {
         let end =

@@ -1,5 +1,7 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
+mod io;
+
 use super::words::{described, observed};
 use super::{Counts, Failure, FileEnd, IoEnd, Report, StatementEnd, Status, Turn, Verdict, WorkloadEnd};
 use crate::domain::{self, Domain, Severity};
@@ -179,15 +181,27 @@ impl<W: Write> Report for Human<W> {
         self.passes.pop();
     }
 
-    fn parallel(&mut self, _scenario: &Scenario, parallel: &Parallel) {
+    fn parallel(&mut self, _scenario: &Scenario, parallel: &Parallel, threads: bool) {
         if !self.quiet && !self.repeated_pass() {
-            let text = format!("{}parallel, {}", self.indent(), counted(parallel.lanes.len() as u64, "lane"));
+            let lanes = counted(parallel.lanes.len() as u64, "lane");
+            let how = if threads { " on threads: in any order, outcomes are not compared" } else { "" };
+            let text = format!("{}parallel, {lanes}{how}", self.indent());
             self.line(&text.style(DIM).to_string());
         }
     }
 
     fn turn(&mut self, turn: Turn) {
         self.turn = Some(turn);
+    }
+
+    fn contents(&mut self, _scenario: &Scenario, _parallel: &Parallel, pages: u64) {
+        self.turn = None;
+        if !self.quiet && !self.repeated_pass() {
+            let mark = "✓".style(GOOD).to_string();
+            let pages = counted(pages, "page");
+            let text = format!("{}  {mark} at the end: invariants, {pages} read back (I-14)", self.indent());
+            self.line(&text);
+        }
     }
 
     fn joined(&mut self) {
@@ -198,7 +212,11 @@ impl<W: Write> Report for Human<W> {
         if end.passed && (self.quiet || self.repeated_pass()) {
             return;
         }
-        let mark = if end.passed { "✓".style(GOOD).to_string() } else { "✗".style(BAD).to_string() };
+        let mark = match (end.compared, end.passed) {
+            (false, _) => "·".style(DIM).to_string(),
+            (true, true) => "✓".style(GOOD).to_string(),
+            (true, false) => "✗".style(BAD).to_string(),
+        };
         let mut notes = Vec::new();
         // A read or check that ends `ok` and fails all the same is told of by its failure.
         let ok = |outcome| outcome == Outcome::Ok;
@@ -215,6 +233,13 @@ impl<W: Write> Report for Human<W> {
             text.push_str(&format!("  {}", notes.join(" · ").style(DIM)));
         }
         self.line(&text);
+        // A failure tells itself.
+        if let Some(note) = end.note.as_ref().filter(|_| end.passed) {
+            let indent = format!("{}  ", self.indent());
+            for line in wrap(&note.message, self.width.saturating_sub(indent.len())) {
+                self.line(&format!("{indent}{}", line.style(DIM)));
+            }
+        }
     }
 
     fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure) {
@@ -242,7 +267,8 @@ impl<W: Write> Report for Human<W> {
     }
 
     fn progress(&mut self, goal: u64, accesses: u64) {
-        if !self.bars || goal < LONG {
+        // Of workloads that take turns none has the bar.
+        if !self.bars || goal < LONG || self.turn.is_some() {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
@@ -289,19 +315,11 @@ impl<W: Write> Report for Human<W> {
         if self.quiet {
             return;
         }
-        let c = &end.counters;
         self.line("");
         self.line(&format!("  {}", format!("devices of {}", end.guest.name).style(TITLE)));
-        let bytes = format!("{} bytes read, {} written", c.bytes_read, c.bytes_written);
-        let rows = [
-            ("requests", format!("{}, {} notifications, {bytes}", c.requests, c.notifications)),
-            ("bounce buffer", format!("{} copies, {} bytes", c.bounce_copies, c.bounce_bytes)),
-            ("slots", format!("{} of 2 KiB, {} in use at most", c.slots, c.slots_peak)),
-            ("calls", format!("{} shares, {} unshares, {} pins, {} unpins", c.shares, c.unshares, c.pins, c.unpins)),
-            ("refusals", c.refusals.to_string()),
-        ];
-        for (what, value) in rows {
-            self.line(&format!("    {} {value}", format!("{what:<14}").style(DIM)));
+        for io::Line { label, text } in io::lines(&end.counters, self.width) {
+            // Nothing but the label is dim, and nothing follows a label that stands alone.
+            self.line(&format!("{}{text}", label.style(DIM)));
         }
     }
 
@@ -379,6 +397,14 @@ impl<W: Write> Report for Human<W> {
             self.line("");
         }
         self.line(&format!("{}: {}", verdict.status.result().style(style), told.join(", ")));
+        match verdict.threads {
+            None => {}
+            Some(true) => self.line(
+                "  Lanes ran on threads. Their order was not decided by the seed, and what they expect of outcomes was not \
+                 compared.",
+            ),
+            Some(false) => self.line("  There are no lanes: --threads has changed nothing."),
+        }
     }
 }
 

@@ -64,8 +64,17 @@ impl<W: Write> Report for Json<W> {
         self.at("step", scenario, step.place, json!({ "title": step.title }));
     }
 
-    fn parallel(&mut self, scenario: &Scenario, parallel: &Parallel) {
-        self.at("parallel", scenario, parallel.place, json!({ "lanes": parallel.lanes.len() }));
+    fn parallel(&mut self, scenario: &Scenario, parallel: &Parallel, threads: bool) {
+        let mut rest = json!({ "lanes": parallel.lanes.len() });
+        if threads {
+            rest["threads"] = true.into();
+        }
+        self.at("parallel", scenario, parallel.place, rest);
+    }
+
+    fn contents(&mut self, scenario: &Scenario, parallel: &Parallel, pages: u64) {
+        self.lane = None;
+        self.at("contents", scenario, parallel.place, json!({ "pages": pages }));
     }
 
     fn turn(&mut self, turn: Turn) {
@@ -78,13 +87,21 @@ impl<W: Write> Report for Json<W> {
 
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>) {
         let statement = end.statement;
-        let rest = json!({
+        let mut rest = json!({
             "text": statement.text,
             "expected": expected(&statement.expectation),
             "got": got(&end.got),
             "passed": end.passed,
             "rule": end.got.rule,
         });
+        if !end.compared {
+            rest["compared"] = false.into();
+        }
+        if let Some(note) = &end.note {
+            rest["page"] = note.page.as_deref().into();
+            rest["message"] = note.message.as_str().into();
+            rest["help"] = note.help.as_deref().into();
+        }
         self.at("statement", scenario, statement.place, rest);
     }
 
@@ -108,6 +125,8 @@ impl<W: Write> Report for Json<W> {
             "faults": c.faults,
             "page_ins": c.page_ins,
             "page_outs": c.page_outs,
+            "encrypted": c.encrypted,
+            "unchanged": c.unchanged,
             "mismatches": c.mismatches,
             "miss_ratio": (c.miss_ratio() * 1e6).round() / 1e6,
         });
@@ -135,6 +154,7 @@ impl<W: Write> Report for Json<W> {
             "shares": c.shares,
             "unshares": c.unshares,
             "refusals": c.refusals,
+            "no_slot": c.no_slot,
             "cost": { "copies": c.bounce_copies, "queue": c.notifications, "uv_calls": c.calls() },
         });
         self.at("io", scenario, end.guest.place, rest);
@@ -158,7 +178,7 @@ impl<W: Write> Report for Json<W> {
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
-        let rest = json!({
+        let mut rest = json!({
             "result": verdict.status.result(),
             "status": verdict.status.code(),
             "scenarios": verdict.scenarios,
@@ -167,6 +187,9 @@ impl<W: Write> Report for Json<W> {
             "failed": verdict.counts.failed,
             "seed": verdict.seed.unwrap_or(0),
         });
+        if let Some(threads) = verdict.threads {
+            rest["threads"] = threads.into();
+        }
         self.emit("verdict", None, rest);
     }
 }

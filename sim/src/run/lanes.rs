@@ -1,9 +1,13 @@
-//! Lanes take turns: the seed says whose turn it is, and a turn is one statement.
+//! Lanes take turns: the seed says whose turn it is, and a turn is one statement, or a slice of a workload or replay.
 
 use super::runner::holds_statement;
+use super::workload::Exercise;
 use super::{Runner, Status, Turn};
 use crate::scenario::{Node, Parallel};
 use uvsim_model::seed::{Purpose, Seed, SeedStream};
+
+/// Accesses of a workload or replay in one turn.
+const SLICE: u64 = 256;
 
 impl<'s> Runner<'s, '_, '_> {
     /// Runs lanes until none has anything left to do, or a statement fails.
@@ -11,7 +15,7 @@ impl<'s> Runner<'s, '_, '_> {
         let seed = Seed(self.kernel.machine().config().seed);
         let stream = seed.substream(Purpose::Lanes, self.parallels);
         self.parallels = self.parallels.wrapping_add(1);
-        self.report.parallel(self.scenario, parallel);
+        self.report.parallel(self.scenario, parallel, false);
         let done = self.take_turns(parallel, stream);
         self.kernel.serving = None;
         self.report.joined();
@@ -19,24 +23,78 @@ impl<'s> Runner<'s, '_, '_> {
     }
 
     fn take_turns(&mut self, parallel: &'s Parallel, mut stream: SeedStream) -> Result<(), Status> {
-        let mut lanes: Vec<Course<'s>> =
-            (0..).zip(&parallel.lanes).map(|(number, lane)| Course::new(number, &lane.nodes)).collect();
+        let mut lanes: Vec<TurnTaker<'s>> =
+            (0..).zip(&parallel.lanes).map(|(number, lane)| TurnTaker::new(number, &lane.nodes)).collect();
         loop {
-            lanes.retain(|lane| lane.next.is_some());
+            lanes.retain(|lane| !lane.is_done());
             let chosen = (u128::from(stream.next_u64()) * lanes.len() as u128) >> 64;
             let Some(lane) = lanes.get_mut(chosen as usize) else { return Ok(()) };
-            let Some((node, again)) = lane.step() else { continue };
             self.kernel.serving = Some(lane.number);
-            self.report.turn(Turn { lane: lane.number, again });
-            self.run_node(node)?;
+            self.take_turn(lane)?;
         }
+    }
+
+    fn take_turn(&mut self, lane: &mut TurnTaker<'s>) -> Result<(), Status> {
+        let exercise = match lane.under_way.take() {
+            Some(exercise) => exercise,
+            None => {
+                let Some((node, again)) = lane.course.step() else { return Ok(()) };
+                lane.again = again;
+                self.report.turn(lane.turn());
+                let (place, begun) = match node {
+                    Node::Workload(workload) => (workload.place, self.begin_workload(workload)),
+                    Node::Replay(replay) => (replay.place, Ok(self.begin_replay(replay))),
+                    other => return self.run_node(other),
+                };
+                self.counts.statements += 1;
+                self.counts.checks += 1;
+                match begun {
+                    Ok(exercise) => exercise,
+                    Err(end) => return self.settle(place, Err(end)),
+                }
+            }
+        };
+        self.report.turn(lane.turn());
+        self.take_slice(lane, exercise)
+    }
+
+    fn take_slice(&mut self, lane: &mut TurnTaker<'s>, mut exercise: Exercise<'s>) -> Result<(), Status> {
+        let done = self.advance(&mut exercise, SLICE);
+        if let Ok(false) = done {
+            lane.under_way = Some(exercise);
+            return Ok(());
+        }
+        self.told(&exercise);
+        self.settle(exercise.place, done.map(drop))
+    }
+}
+
+/// A lane that takes turns.
+struct TurnTaker<'s> {
+    number: u16,
+    course: Course<'s>,
+    /// A workload or replay that is not done, and whether what is under way is a repetition.
+    under_way: Option<Exercise<'s>>,
+    again: bool,
+}
+
+impl<'s> TurnTaker<'s> {
+    fn new(number: u16, nodes: &'s [Node]) -> Self {
+        Self { number, course: Course::new(nodes), under_way: None, again: false }
+    }
+
+    fn is_done(&self) -> bool {
+        self.under_way.is_none() && self.course.is_over()
+    }
+
+    fn turn(&self) -> Turn {
+        Turn { lane: self.number, again: self.again }
     }
 }
 
 /// How far a lane has come.
-struct Course<'s> {
-    number: u16,
-    /// The turn to come, and whether it is a repetition; none at the end.
+pub(super) struct Course<'s> {
+    /// The node to come, and whether it is a repetition; none at the end.
     next: Option<(&'s Node, bool)>,
     /// Where in the lane, and in the loops of it.
     levels: Vec<Level<'s>>,
@@ -52,15 +110,19 @@ struct Level<'s> {
 }
 
 impl<'s> Course<'s> {
-    fn new(number: u16, nodes: &'s [Node]) -> Self {
-        let mut course = Self { number, next: None, levels: Vec::new() };
+    pub(super) fn new(nodes: &'s [Node]) -> Self {
+        let mut course = Self { next: None, levels: Vec::new() };
         course.enter(nodes, 1);
         course.next = course.find();
         course
     }
 
-    /// The turn that is due; the one after it is looked for.
-    fn step(&mut self) -> Option<(&'s Node, bool)> {
+    fn is_over(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// The node that is due, and whether it is a repetition; the one after it is looked for.
+    pub(super) fn step(&mut self) -> Option<(&'s Node, bool)> {
         let due = self.next.take();
         self.next = self.find();
         due

@@ -4,15 +4,16 @@ mod access;
 mod calls;
 mod checks;
 mod compare;
+mod contents;
 mod execute;
 mod files;
 mod io;
 mod lanes;
-mod pressure;
 mod replay;
 mod report;
 mod runner;
 mod setup;
+mod threads;
 mod words;
 mod workload;
 
@@ -25,9 +26,10 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
-pub use pressure::Counters;
-pub use report::{Failure, FileEnd, IoCounters, IoEnd, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
+pub use report::{Failure, FileEnd, IoCounters, IoEnd, Note, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
 pub(crate) use setup::boot;
+
+pub use crate::pressure::Counters;
 
 use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};
@@ -41,6 +43,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Lanes run at the same time, each on a thread of its own.
+    pub threads: bool,
 }
 
 /// What a file, or a whole run, comes to.
@@ -148,13 +152,16 @@ fn run_each(
     options: Options,
     report: &mut dyn Report,
 ) -> Verdict {
-    let mut verdict = Verdict { seed: options.seed, ..Verdict::default() };
+    let mut verdict = Verdict { seed: options.seed, threads: options.threads.then_some(false), ..Verdict::default() };
     for scenario in scenarios {
         let status = match scenario {
             Ok(scenario) => {
                 let seed = options.seed.unwrap_or(scenario.machine.seed);
                 verdict.seed.get_or_insert(seed);
                 verdict.scenarios += 1;
+                if scenario.has_lanes() {
+                    verdict.threads = verdict.threads.map(|_| true);
+                }
                 let (status, counts) = run_scenario(&scenario, options, report);
                 verdict.counts.statements += counts.statements;
                 verdict.counts.checks += counts.checks;

@@ -1,23 +1,15 @@
 //! Replays: a guest touches pages as a recorded program did.
 
-use super::pressure::{AHEAD, Extent, LARGEST, Origin, Task, Touch, Touches};
-use super::workload::POLICY;
-use super::{End, Runner};
+use super::Runner;
+use super::workload::{Exercise, POLICY};
 use crate::paging::Resident;
+use crate::pressure::{Extent, LARGEST, Origin, Recorded, Task};
 use crate::scenario::Replay;
-use crate::trace::PageTouch;
 use uvsim_model::seed::{Purpose, Seed};
 
 impl<'s> Runner<'s, '_, '_> {
-    pub(super) fn run_replay(&mut self, replay: &'s Replay) -> Result<(), End> {
-        let mut task = self.begin_replay(replay);
-        let done = self.advance(&mut task, u64::MAX);
-        self.told("replay", &replay.text, &task);
-        done.map(|_| ())
-    }
-
     /// A replay from its first access.
-    pub(super) fn begin_replay(&mut self, replay: &'s Replay) -> Task<'s> {
+    pub(super) fn begin_replay(&mut self, replay: &'s Replay) -> Exercise<'s> {
         let trace = &replay.trace;
         let pages = trace.pages.len() as u64;
         debug_assert!(pages <= LARGEST, "a page trace has fewer");
@@ -26,46 +18,14 @@ impl<'s> Runner<'s, '_, '_> {
         let resident = Resident::new(replay.policy, trace.pages.len(), replay.frames, stream);
         let resident = resident.with_window(replay.window);
         let extent = Extent {
-            place: replay.place,
             guest: replay.guest.0,
             first: replay.first,
             pages,
             frames: replay.frames,
             goal: trace.touches.len() as u64,
         };
-        Task::new(extent, resident, Origin::Recorded(Recorded { touches: &trace.touches, at: 0 }))
-    }
-}
-
-/// Touches of a trace.
-#[derive(Debug)]
-pub(super) struct Recorded<'s> {
-    touches: &'s [PageTouch],
-    at: usize,
-}
-
-impl Recorded<'_> {
-    /// The touch at a place; behind the last, the first page.
-    #[inline(always)]
-    fn touch(&self, at: usize) -> Touch {
-        self.touches.get(at).map_or(Touch::default(), |touch| Touch {
-            slot: touch.slot(),
-            word: touch.word(),
-            store: touch.is_store(),
-        })
-    }
-}
-
-impl Touches for Recorded<'_> {
-    #[inline(always)]
-    fn current(&self) -> Touch {
-        self.touch(self.at)
-    }
-
-    #[inline(always)]
-    fn advance(&mut self) -> Touch {
-        self.at += 1;
-        self.touch(self.at + AHEAD - 1)
+        let task = Task::new(extent, resident, Origin::Recorded(Recorded::new(&trace.touches)));
+        Exercise { event: "replay", place: replay.place, text: &replay.text, task }
     }
 }
 
@@ -164,6 +124,34 @@ mod tests {
             assert_eq!((number("writes"), number("mismatches")), (stores, 0));
             let ratio = found["miss_ratio"].as_f64().unwrap();
             assert!((ratio - ins as f64 / pages.len() as f64).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_lane_replays_what_a_step_does() {
+        let trace = trace();
+        let replay = "replay guest=a file=t first=9 frames=4";
+        let events = |body: &str, seed| -> Vec<Value> {
+            let text = format!("scenario s\nguest a memory=\"1MiB\"\nguest b memory=\"1MiB\"\nstep s {{\n{body}\n}}");
+            let mut files = |_: &Path, _: u64| Ok(trace.as_bytes().to_vec());
+            let scenario = Scenario::parse_with(Path::new("s.kdl"), &text, &mut files).unwrap();
+            let mut out = Vec::new();
+            let options = Options { seed: Some(seed), ..Options::default() };
+            let (status, _) = run_scenario(&scenario, options, &mut Json::new(&mut out));
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(status, Status::Pass, "{text}");
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let of = |events: &[Value]| events.iter().find(|event| event["event"] == "replay").unwrap().clone();
+        let alone = of(&events(replay, 1));
+        for seed in 0..4 {
+            let others = "lane { repeat 2 { host export b:0; guest read b:0 len=4; }; }";
+            let events = events(&format!("parallel {{\n lane {{ {replay}; }}; {others}; }}"), seed);
+            let mut lane = of(&events);
+            assert_eq!(lane["lane"], 0);
+            lane["line"] = alone["line"].clone();
+            lane.as_object_mut().unwrap().remove("lane");
+            assert_eq!(lane, alone, "seed {seed}");
         }
     }
 

@@ -20,9 +20,12 @@ pub trait Report {
     /// A loop is over.
     fn repeated(&mut self, _repeat: &Repeat) {}
     /// Lanes begin: up to [`Report::joined`] all that is told belongs to the [`Report::turn`] before it.
-    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel) {}
+    /// `_threads`: at the same time, each on a thread of its own.
+    fn parallel(&mut self, _scenario: &Scenario, _parallel: &Parallel, _threads: bool) {}
     /// A turn of a lane begins.
     fn turn(&mut self, _turn: Turn) {}
+    /// Lanes on threads are through, and so many pages hold what the guests last stored.
+    fn contents(&mut self, _scenario: &Scenario, _parallel: &Parallel, _pages: u64) {}
     /// The lanes are over.
     fn joined(&mut self) {}
     /// A statement has ended.
@@ -49,7 +52,7 @@ pub trait Report {
     fn verdict(&mut self, verdict: &Verdict);
 }
 
-/// A turn of a lane: one statement or workload.
+/// A turn of a lane: one statement, or a slice of a workload or replay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turn {
     /// The lane, which is the host CPU as well.
@@ -65,10 +68,25 @@ pub struct StatementEnd<'a> {
     pub statement: &'a Statement,
     /// What it came to; for a range of pages, at the last one tried.
     pub got: Observed,
-    /// Whether that was expected.
+    /// Whether that was expected, as far as it was compared.
     pub passed: bool,
+    /// Whether it was compared with what was expected: not in lanes on threads.
+    pub compared: bool,
     /// Frames that changed their state.
     pub transitions: Vec<Transition>,
+    /// What there is to say of a request to a device that was not done.
+    pub note: Option<Note>,
+}
+
+/// Why a request to a device was not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// The guest's page that the host could not reach, as `alpha:222`.
+    pub page: Option<String>,
+    /// Why.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// A failed expectation.
@@ -131,6 +149,8 @@ pub struct IoCounters {
     pub slots_peak: u64,
     /// Number of a request, from 1, and slots in use while the device had it; at most 64 points.
     pub slots_over_time: Vec<(u64, u64)>,
+    /// Requests that found no slot, and never reached their device.
+    pub no_slot: u64,
     /// Pages that the host pinned for its devices.
     pub pins: u64,
     /// Pages that it released.
@@ -177,4 +197,6 @@ pub struct Verdict {
     pub counts: Counts,
     /// The seed of the command line, else of the first scenario.
     pub seed: Option<u64>,
+    /// If lanes were to run on threads: whether there were any.
+    pub threads: Option<bool>,
 }

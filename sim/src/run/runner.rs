@@ -21,6 +21,8 @@ pub(super) struct Runner<'s, 'm, 'r> {
     pub(super) workloads: u32,
     /// Times that lanes have run so far: the number of the next one's random sub-stream.
     pub(super) parallels: u32,
+    /// Others act at the same time, so no outcome is compared with what was expected.
+    pub(super) unordered: bool,
     /// Devices of the guests, and their drivers.
     pub(super) devices: Devices,
 }
@@ -52,6 +54,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             counts: Counts::default(),
             workloads: 0,
             parallels: 0,
+            unordered: false,
             devices,
         }
     }
@@ -95,15 +98,18 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Node::Workload(workload) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
-                let end = self.run_workload(workload);
+                let begun = self.begin_workload(workload);
+                let end = self.run_exercise(begun);
                 self.settle(workload.place, end)
             }
             Node::Replay(replay) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
-                let end = self.run_replay(replay);
+                let begun = self.begin_replay(replay);
+                let end = self.run_exercise(Ok(begun));
                 self.settle(replay.place, end)
             }
+            Node::Parallel(parallel) if self.options.threads => self.run_threads(parallel),
             Node::Parallel(parallel) => self.run_parallel(parallel),
         }
     }
@@ -136,7 +142,9 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         let passed = end.is_ok();
         if let Some(got) = got {
             let transitions = self.kernel.take_transitions();
-            self.report.statement(self.scenario, &StatementEnd { statement, got, passed, transitions });
+            let note = self.devices.take_note();
+            self.report
+                .statement(self.scenario, &StatementEnd { statement, got, passed, compared: true, transitions, note });
         }
         self.settle(statement.place, end)
     }

@@ -190,6 +190,22 @@ pub struct Lane {
     pub nodes: Vec<Node>,
 }
 
+impl Scenario {
+    /// Whether there are lanes anywhere.
+    #[must_use]
+    pub fn has_lanes(&self) -> bool {
+        self.steps.iter().any(|step| hold_lanes(&step.nodes))
+    }
+}
+
+fn hold_lanes(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Parallel(_) => true,
+        Node::Repeat(repeat) => hold_lanes(&repeat.nodes),
+        Node::Statement(_) | Node::Workload(_) | Node::Replay(_) => false,
+    })
+}
+
 /// `repeat N { ... }`
 #[derive(Clone, PartialEq, Debug)]
 pub struct Repeat {

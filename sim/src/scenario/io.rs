@@ -57,7 +57,7 @@ pub struct GuestDevice {
 /// What a device is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceKind {
-    /// `disk`: a copy of a file, or zeros. At least one sector.
+    /// `disk`: a copy of a file, or zeros. Whole sectors, at least one.
     Disk {
         /// What lies on it at first.
         content: DiskContent,
@@ -100,14 +100,14 @@ impl DeviceKind {
 /// What lies on a disk at first. Runs write to a copy of their own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskContent {
-    /// The content of a file.
+    /// The content of a file, filled up with zeros.
     Bytes(Arc<[u8]>),
     /// This many zeros.
     Zeros(u64),
 }
 
 impl DiskContent {
-    /// Whole sectors; what is left of a file behind them cannot be reached.
+    /// Sectors.
     #[must_use]
     pub fn sectors(&self) -> u64 {
         let bytes = match self {
@@ -132,6 +132,8 @@ pub enum GuestIo {
     Receive { net: usize, save: Option<BufferId>, compare: Option<Source> },
     /// `guest console-write`
     ConsoleWrite { console: usize, text: Vec<u8> },
+    /// `guest console-read`
+    ConsoleRead { console: usize, save: Option<BufferId>, compare: Option<Source> },
     /// `guest entropy`
     Entropy { rng: usize, length: u16, save: Option<BufferId> },
     /// `guest remove-devices`
@@ -142,7 +144,12 @@ impl GuestIo {
     /// Whether bytes are compared.
     #[must_use]
     pub const fn compares(&self) -> bool {
-        matches!(self, Self::DiskRead { compare: Some(_), .. } | Self::Receive { compare: Some(_), .. })
+        matches!(
+            self,
+            Self::DiskRead { compare: Some(_), .. }
+                | Self::Receive { compare: Some(_), .. }
+                | Self::ConsoleRead { compare: Some(_), .. }
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod decode;
 mod document;
+pub(crate) mod effects;
 mod error;
 mod files;
 mod io;

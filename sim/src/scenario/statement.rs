@@ -149,6 +149,8 @@ pub enum Verb {
     GuestUvc { guest: GuestId, call: UvcCall },
     /// `guest disk-read`, `disk-write`, `send`, `receive`, `console-write`, `entropy`, `remove-devices`
     GuestIo { guest: GuestId, io: GuestIo },
+    /// `host console-write`: text for the guest, which reads it by a [`GuestIo::ConsoleRead`].
+    HostConsoleWrite { guest: GuestId, console: usize, text: Vec<u8> },
     /// `check page`
     CheckPage { pages: Pages, check: PageCheck },
     /// `check equal`: same length, same bytes.

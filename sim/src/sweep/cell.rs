@@ -1,18 +1,17 @@
 //! One cell: a fresh machine, a protected guest that does what the trace says, a host with few frames.
 
 use super::{Cell, Grid, SweepError};
-use crate::kernel::{Kernel, Stop};
+use crate::kernel::Stop;
 use crate::paging::Resident;
+use crate::pressure::{Counters, Ended, Extent, Origin, Recorded, Task};
 use crate::run::boot;
 use crate::scenario::Scenario;
 use crate::trace::PageTrace;
 use serde_json::{Value, json};
 use std::path::Path;
 use uvsim_model::Machine;
-use uvsim_model::address::{GuestAddress, MEBIBYTE, PAGE_SIZE, PageIndex};
-use uvsim_model::cpu::{GuestEvent, SieExit};
+use uvsim_model::address::{MEBIBYTE, PAGE_SIZE};
 use uvsim_model::seed::{Purpose, Seed};
-use uvsim_model::storage::ProgramCode;
 
 /// What a cell counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,9 +34,6 @@ pub struct CellResult {
 
 /// The guest page of slot 0: the pages before hold the prefix area.
 const FIRST: u64 = 256;
-const WORDS: usize = (PAGE_SIZE / 8) as usize;
-/// Faults in a row without an access in between, before a cell is given up.
-const PATIENCE: u32 = 16;
 
 /// Runs a cell.
 pub(super) fn run(grid: &Grid, cell: &Cell, trace: &PageTrace) -> Result<CellResult, SweepError> {
@@ -54,163 +50,63 @@ pub(super) fn run(grid: &Grid, cell: &Cell, trace: &PageTrace) -> Result<CellRes
     let machine = Machine::new(config).map_err(|error| failed(error.to_string()))?;
     let mut kernel = boot(&machine, &scenario).map_err(|error| failed(error.message))?;
     kernel.watch = false;
-    let stream = Seed(grid.seed).substream(Purpose::Workload, 0);
-    let resident = Resident::new(cell.kind(), trace.pages.len(), cell.frames, stream).with_window(grid.window);
-    let mut replay = Replay {
-        kernel,
-        resident,
-        limit: cell.frames,
-        known: vec![0; trace.pages.len() * WORDS],
-        pages,
-        result: CellResult { pages, ..CellResult::default() },
-    };
-    replay.run(trace).map_err(|end| match end {
-        End::Stopped(message) => failed(message),
-        End::Mismatch(slot) => {
-            SweepError::Mismatch { cell: grid.name_of(cell), access: replay.result.accesses, page: FIRST + slot as u64 }
+    let mut task = task(grid, cell, trace);
+    let done = task.advance(&mut kernel, u64::MAX, &mut |_, _| ());
+    let counters = task.counters;
+    done.map_err(|ended| match ended {
+        Ended::Stopped { what, stop } => failed(format!("access {}: {what}: {}", counters.accesses, told(stop))),
+        // The access has been counted.
+        Ended::Mismatch { page, .. } => {
+            SweepError::Mismatch { cell: grid.name_of(cell), access: counters.accesses - 1, page }
         }
     })?;
     let broken = |violation: String| SweepError::Broken { cell: grid.name_of(cell), message: violation };
     machine.check_invariants().map_err(|violation| broken(violation.to_string()))?;
-    Ok(replay.result)
+    Ok(CellResult::new(pages, &counters))
 }
 
-struct Replay<'m> {
-    kernel: Kernel<'m>,
-    resident: Resident,
-    limit: u64,
-    pages: u64,
-    /// What the guest has last stored in each doubleword of its pages; 0 for nothing.
-    known: Vec<u32>,
-    result: CellResult,
+/// The trace from its first access. No store is like the one before it: traces have fewer than 32 bits can number.
+fn task<'t>(grid: &Grid, cell: &Cell, trace: &'t PageTrace) -> Task<'t, u32> {
+    let stream = Seed(grid.seed).substream(Purpose::Workload, 0);
+    let resident = Resident::new(cell.kind(), trace.pages.len(), cell.frames, stream).with_window(grid.window);
+    let extent = Extent {
+        guest: 0,
+        first: FIRST,
+        pages: trace.pages.len() as u64,
+        frames: cell.frames,
+        goal: trace.touches.len() as u64,
+    };
+    Task::new(extent, resident, Origin::Recorded(Recorded::new(&trace.touches)))
 }
 
-enum End {
-    Stopped(String),
-    Mismatch(usize),
-}
-
-impl From<Stop> for End {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(match stop {
-            Stop::Outcome(observed) => {
-                let codes = observed.rc.map(|rc| format!(" rc={rc:#x} rrc={:#x}", observed.rrc.unwrap_or(0)));
-                format!("the host meets {}{}", observed.outcome, codes.unwrap_or_default())
-            }
-            Stop::OutOfStorage { what, needed, available } => {
-                format!("storage is too small for {what}: {needed} bytes wanted, {available} there")
-            }
-            Stop::TimeOut => "no time is left".into(),
-            Stop::Internal(message) => message,
-        })
-    }
-}
-
-impl Replay<'_> {
-    fn run(&mut self, trace: &PageTrace) -> Result<(), End> {
-        let mut stuck = 0;
-        let mut next = 0;
-        while next < trace.touches.len() {
-            let before = next;
-            let event = self.proceed(trace, &mut next)?;
-            let Some(event) = event else { return Ok(()) };
-            stuck = if next == before { stuck + 1 } else { 0 };
-            if stuck > PATIENCE {
-                return Err(End::Stopped(format!("access {next}: {PATIENCE} faults in a row")));
-            }
-            self.relieve(event)?;
+/// Why the host stops.
+fn told(stop: Stop) -> String {
+    match stop {
+        Stop::Outcome(observed) => {
+            let codes = observed.rc.map(|rc| format!(" rc={rc:#x} rrc={:#x}", observed.rrc.unwrap_or(0)));
+            format!("the host meets {}{}", observed.outcome, codes.unwrap_or_default())
         }
-        Ok(())
-    }
-
-    /// Runs the guest until it exits, or is done.
-    fn proceed(&mut self, trace: &PageTrace, next: &mut usize) -> Result<Option<GuestEvent>, End> {
-        let mut cpu = match self.kernel.enter(0, 0) {
-            Ok(cpu) => cpu,
-            Err(exit) => return Ok(Some(GuestEvent::Exit(exit))),
-        };
-        while let Some(touch) = trace.touches.get(*next) {
-            let slot = touch.slot();
-            let at = GuestAddress((FIRST + slot as u64) * PAGE_SIZE + touch.word() as u64 * 8);
-            let known = &mut self.known[slot * WORDS + touch.word()];
-            if touch.is_store() {
-                // No store is like the one before it. Traces have fewer accesses than this can number.
-                let value = *next as u32 + 1;
-                if let Err(event) = cpu.store(at, &u64::from(value).to_be_bytes()) {
-                    return Ok(Some(event));
-                }
-                *known = value;
-            } else {
-                let mut bytes = [0; 8];
-                if let Err(event) = cpu.load(at, &mut bytes) {
-                    return Ok(Some(event));
-                }
-                if u64::from_be_bytes(bytes) != u64::from(*known) {
-                    return Err(End::Mismatch(slot));
-                }
-            }
-            self.resident.touch(slot);
-            self.result.accesses += 1;
-            *next += 1;
+        Stop::OutOfStorage { what, needed, available } => {
+            format!("storage is too small for {what}: {needed} bytes wanted, {available} there")
         }
-        Ok(None)
-    }
-
-    /// Answers an exit as Linux does, within the limit of frames.
-    fn relieve(&mut self, event: GuestEvent) -> Result<(), End> {
-        match event {
-            GuestEvent::Exit(SieExit::HostInterruption(it))
-                if it.code.is_translation_exception() || it.code == ProgramCode::NonSecureStorageAccess =>
-            {
-                self.bring(it.teid.address() / PAGE_SIZE)
-            }
-            GuestEvent::Exit(SieExit::Interception(interception)) if interception.code == 112 => {
-                self.bring(0)?;
-                self.bring(1)
-            }
-            event => Err(End::Stopped(format!("an exit that no paging explains: {event:?}"))),
-        }
-    }
-
-    fn bring(&mut self, page: u64) -> Result<(), End> {
-        let slot = page.checked_sub(FIRST).filter(|&slot| slot < self.pages).map(|slot| slot as usize);
-        if let Some(slot) = slot {
-            if !self.resident.contains(slot) {
-                self.make_room()?;
-                self.resident.insert(slot);
-            }
-            self.result.faults += 1;
-            self.result.page_ins += 1;
-        }
-        self.kernel.bring_in(0, 0, page)?;
-        Ok(())
-    }
-
-    fn make_room(&mut self) -> Result<(), End> {
-        while self.resident.len() >= self.limit {
-            let Some(slot) = self.resident.victim() else { return Ok(()) };
-            let page = FIRST + slot as u64;
-            let before = self.counter(page);
-            self.kernel.page_out(0, 0, page)?;
-            self.resident.remove(slot);
-            self.result.page_outs += 1;
-            if self.counter(page) == before {
-                self.result.unchanged += 1;
-            } else {
-                self.result.encrypted += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// How often a page has been exported with new content.
-    fn counter(&self, page: u64) -> u64 {
-        let view = self.kernel.machine().page(self.kernel.handle(0), PageIndex(page));
-        view.map_or(0, |view| view.counter)
+        Stop::TimeOut => "no time is left".into(),
+        Stop::Internal(message) => message,
     }
 }
 
 impl CellResult {
+    fn new(pages: u64, counters: &Counters) -> Self {
+        Self {
+            accesses: counters.accesses,
+            pages,
+            faults: counters.faults,
+            page_ins: counters.page_ins,
+            page_outs: counters.page_outs,
+            encrypted: counters.encrypted,
+            unchanged: counters.unchanged,
+        }
+    }
+
     /// The values, by their names in all files.
     pub(super) fn fields(&self) -> [(&'static str, u64); 7] {
         [

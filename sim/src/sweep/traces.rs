@@ -10,7 +10,10 @@ pub(super) fn read(files: &[PathBuf], settings: &Settings) -> Result<(Grid, Vec<
     let mut read = Vec::new();
     for path in files {
         let trace = Trace::open(path).and_then(|trace| page_trace(&trace));
-        let trace = trace.map_err(|error| SweepError::Trace { path: path.clone(), message: error.to_string() })?;
+        let trace = trace.map_err(|error| {
+            let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
+            SweepError::Trace { path: path.clone(), message: format!("{error}{help}") }
+        })?;
         read.push((entry(path, &trace, settings.window), trace));
     }
     read.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));

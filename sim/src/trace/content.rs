@@ -11,6 +11,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BUFFER: usize = 1 << 16;
 /// The largest window that a zstd frame may want: what the format asks decoders to support is 8 MiB.
 const MAX_WINDOW: u64 = 64 << 20;
+const NO_FILE: &str = "it is not a regular file, and a trace is read more than once";
 
 /// The content of a trace, decompressed.
 pub(super) struct Content {
@@ -24,17 +25,18 @@ impl Content {
     pub(super) fn open(source: &Source) -> Result<Self, TraceError> {
         let raw: Box<dyn Read> = match source {
             Source::File(path) => {
-                let unreadable = |error: io::Error| TraceError::Unreadable(error.kind().to_string());
                 // Opening a pipe would wait for a writer.
-                if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-                    return Err(TraceError::Unreadable("it is not a regular file".to_owned()));
+                let kind = std::fs::metadata(path).map_err(|error| unreadable(&error))?.file_type();
+                if !kind.is_file() {
+                    let what = if kind.is_dir() { "it is a directory" } else { NO_FILE };
+                    return Err(TraceError::Unreadable(what.to_owned()));
                 }
-                Box::new(File::open(path).map_err(unreadable)?)
+                Box::new(File::open(path).map_err(|error| unreadable(&error))?)
             }
-            Source::Bytes(bytes) => Box::new(Cursor::new(std::sync::Arc::clone(bytes))),
+            Source::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
         };
         let mut raw = BufReader::with_capacity(BUFFER, raw);
-        let head = raw.fill_buf().map_err(|error| TraceError::Unreadable(error.kind().to_string()))?;
+        let head = raw.fill_buf().map_err(|error| unreadable(&error))?;
         if head.is_empty() {
             return Err(TraceError::Empty);
         }
@@ -53,7 +55,7 @@ impl Content {
         match self.inner.fill_buf() {
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(match self.format {
-                None => TraceError::Unreadable(error.kind().to_string()),
+                None => unreadable(&error),
                 Some(format) => TraceError::Compressed { format, offset: self.offset, message: error.to_string() },
             }),
         }
@@ -76,6 +78,13 @@ impl Content {
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
+}
+
+fn unreadable(error: &io::Error) -> TraceError {
+    TraceError::Unreadable(match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "there is no such file".to_owned(),
+        kind => kind.to_string(),
+    })
 }
 
 impl std::fmt::Debug for Content {

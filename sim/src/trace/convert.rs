@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use uvsim_model::address::PAGE_SIZE;
 
 /// How a trace is written.
@@ -31,7 +31,7 @@ pub struct Converted {
 }
 
 /// Writes a trace in the compact form. The file appears under its name only when it is whole; one that is there is
-/// replaced, but never the input.
+/// replaced, but never the input. Where a symbolic link is there, it stays, and what it leads to is replaced.
 ///
 /// # Errors
 /// The trace cannot be read to its end, or the file not be written.
@@ -44,9 +44,7 @@ pub fn convert(trace: &Trace, out: &Path, plan: Plan) -> Result<Converted, Trace
     {
         return Err(TraceError::Same(out.display().to_string()));
     }
-    if out.is_dir() {
-        return Err(unwritable(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
+    let out = &destination(out).map_err(unwritable)?;
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = out.with_file_name(name);
@@ -59,6 +57,18 @@ pub fn convert(trace: &Trace, out: &Path, plan: Plan) -> Result<Converted, Trace
         let _ = std::fs::remove_file(&part);
     }
     done
+}
+
+/// Where to write: to a regular file that is there, or to a new one.
+fn destination(out: &Path) -> io::Result<PathBuf> {
+    let Ok(there) = std::fs::symlink_metadata(out) else { return Ok(out.to_owned()) };
+    let out = if there.is_symlink() { out.canonicalize()? } else { out.to_owned() };
+    let kind = std::fs::metadata(&out)?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    // A device or a pipe must not make way for a file.
+    if kind.is_file() { Ok(out) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn written(

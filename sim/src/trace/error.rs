@@ -86,3 +86,25 @@ pub enum TraceError {
     #[error("`{0}` is the input as well: it is not overwritten")]
     Same(String),
 }
+
+impl TraceError {
+    /// What to do about it, if there is something to say.
+    #[must_use]
+    pub const fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Empty => "lackey records accesses with --trace-mem=yes; a limit, or data only, may leave none",
+            Self::Unknown { .. } => {
+                "traces are made by `valgrind --tool=lackey --trace-mem=yes --log-file=FILE` or `uvsim trace convert`"
+            }
+            Self::Line { .. } | Self::CutLine { .. } => {
+                "with --log-file=FILE nothing that the program says gets into the trace; a limit reads what stands before"
+            }
+            Self::Record { .. } | Self::Cut { .. } | Self::Compressed { .. } => {
+                "copy or convert it again; a limit reads what stands before"
+            }
+            Self::Silent { .. } => "leave the lines that are no accesses out: `grep '^[I ]'`",
+            Self::Same(_) => "name another file",
+            Self::Unreadable(_) | Self::Unwritable { .. } | Self::TooManyPages | Self::TooManyTouches => return None,
+        })
+    }
+}

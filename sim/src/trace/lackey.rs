@@ -13,7 +13,9 @@ const SHOWN: usize = 60;
 /// Tells garbage from text by how it begins.
 pub(super) fn check(ahead: &[u8]) -> Result<(), TraceError> {
     let head = &ahead[..ahead.len().min(64)];
-    let text = head.iter().all(|&byte| (byte >= b' ' && byte != 0x7f) || matches!(byte, b'\t' | b'\n' | b'\r'));
+    // The last character may be cut.
+    let text = std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true)
+        && head.iter().all(|&byte| (byte >= b' ' && byte != 0x7f) || matches!(byte, b'\t' | b'\n' | b'\r'));
     let begins = matches!(head.first(), None | Some(b'=' | b'-' | b'I' | b' ' | b'\n' | b'\r'));
     if text && begins {
         return Ok(());

@@ -64,7 +64,17 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     File(PathBuf),
-    Bytes(Arc<[u8]>),
+    Bytes(Shared),
+}
+
+/// Bytes that readers share; they stay where they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Trace {
@@ -81,7 +91,7 @@ impl Trace {
     /// # Errors
     /// This is no trace or holds no access.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, TraceError> {
-        Self::of(Source::Bytes(bytes.into()))
+        Self::of(Source::Bytes(Shared(Arc::new(bytes))))
     }
 
     fn of(source: Source) -> Result<Self, TraceError> {

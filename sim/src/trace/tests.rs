@@ -63,6 +63,21 @@ proptest! {
     }
 
     #[test]
+    fn damage_is_an_error_and_no_panic(
+        accesses in prop::collection::vec(any_access(), 1..60),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let plain = text(&accesses);
+        for mut bytes in [compact(&accesses), gzip(&plain), zstd(&plain), zstd(&compact(&accesses)), plain] {
+            for (place, byte) in &hits {
+                let length = bytes.len();
+                bytes[place.index(length)] = *byte;
+            }
+            let _ = read(&bytes);
+        }
+    }
+
+    #[test]
     fn a_compact_trace_that_is_cut_off_says_so(accesses in prop::collection::vec(any_access(), 1..20), cut in 0.0..1.0) {
         let whole = compact(&accesses);
         let length = 1 + (cut * (whole.len() - 1) as f64) as usize;

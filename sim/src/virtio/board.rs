@@ -18,7 +18,7 @@ use guest::GuestBoard;
 use virtio_queue::Queue;
 
 pub use super::driver::ring::Fault;
-pub use hosted::Hosted;
+pub use hosted::{Hosted, WAITING, Wire};
 pub use outcome::{IoOutcome, IoStatistics, Service};
 
 /// A device as the board uses it: a model together with its way to the guest's storage.
@@ -40,6 +40,8 @@ pub trait HostDevice {
     fn console_output(&self) -> &[u8] {
         &[]
     }
+    /// Text for the guest, if it is a console.
+    fn console_input(&mut self, _text: &[u8]) {}
 }
 
 /// Who does I/O: a guest's vCPU, and what the host does about faults meanwhile.
@@ -213,6 +215,29 @@ impl<D: HostDevice> Board<D> {
             }
         }
         Ok(IoOutcome::Done)
+    }
+
+    /// Takes all that the host has for a console. What came before a failure is given as well.
+    ///
+    /// # Errors
+    /// The host cannot go on, or a fault of the guest is not answered.
+    pub fn console_read(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+    ) -> Result<(IoOutcome, Vec<u8>), Stop> {
+        match self.guests.get_mut(at.guest) {
+            Some(guest) => guest.console_read(kernel, at, device),
+            None => Ok((IoOutcome::nothing_there(device), Vec::new())),
+        }
+    }
+
+    /// The host has text for a console. It waits in the device until the guest reads.
+    pub fn console_input(&mut self, guest: usize, device: usize, text: &[u8]) {
+        if let Some(console) = self.guests.get_mut(guest).and_then(|guest| guest.device_mut(device)) {
+            console.console_input(text);
+        }
     }
 
     /// What has been written to a console, as the host has it.

@@ -11,7 +11,8 @@ use std::io;
 use std::iter::FusedIterator;
 
 use bumpalo::Bump;
-use uvsim_model::address::PAGE_SIZE;
+use uvsim_model::PageRecord;
+use uvsim_model::address::{PAGE_SIZE, PageIndex};
 use uvsim_model::storage::FrameState;
 use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -143,7 +144,8 @@ pub struct Refusal {
     pub page: u64,
     /// The device wanted to write.
     pub write: bool,
-    /// The rule: T69 where the page could not be pinned, T11 where the channel refused.
+    /// The rule: T69 where the page could not be pinned, T11 where the channel refused, another where the host could not
+    /// bring the page in.
     pub rule: &'static str,
 }
 
@@ -151,7 +153,12 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, page, write, rule } = self;
         let way = if *write { "written" } else { "read" };
-        write!(f, "page {page:#x} cannot be {way} at {address:#x}: the guest has not shared it ({rule})")
+        let why = match *rule {
+            "T11" => "the channel reaches no secure frame",
+            "T69" => "the guest has not shared it",
+            _ => "the host cannot bring it in",
+        };
+        write!(f, "page {page:#x} cannot be {way} at {address:#x}: {why} ({rule})")
     }
 }
 
@@ -216,7 +223,11 @@ impl Host<'_, '_> {
     }
 
     fn pin(&mut self, page: u64) -> Result<(), Stop> {
-        if self.kernel.mapped(self.guest, page).is_none() {
+        let record = self.kernel.machine().page(self.kernel.handle(self.guest), PageIndex(page));
+        if record.is_some_and(|view| view.record == PageRecord::Shared(None)) {
+            // The host has paged it out, which ends the pin as well (T45, T46). It comes in as it went (T37).
+            self.kernel.bring_in(self.cpu, self.guest, page)?;
+        } else if self.kernel.mapped(self.guest, page).is_none() {
             // As user memory does: a transfer of nothing gives the page a frame.
             self.kernel.device_read(self.guest, page, 0, &mut [])?;
         }

@@ -31,6 +31,8 @@ fn keys_of_events() {
             "faults",
             "page_ins",
             "page_outs",
+            "encrypted",
+            "unchanged",
             "mismatches",
             "miss_ratio"
         ]

@@ -12,6 +12,7 @@ mod pages;
 mod random;
 mod resets;
 mod running;
+mod threads;
 mod workloads;
 
 use serde_json::Value;

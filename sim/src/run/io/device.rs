@@ -1,142 +1,65 @@
-//! A device model with its way to the guest's storage, and the wires between network cards.
+//! The devices that a scenario describes.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::collections::BTreeMap;
 
-use bumpalo::Bump;
 use uvsim_model::Machine;
 use uvsim_model::seed::{Purpose, Seed};
-use virtio_queue::Queue;
 
-use crate::kernel::{Kernel, Stop};
-use crate::scenario::{self, DeviceKind, DiskContent, GuestId};
-use crate::virtio::board::{HostDevice, IoAt, Service};
-use crate::virtio::device::{AnyDevice, Block, Console, Device, Entropy, Network};
-use crate::virtio::view::HostView;
+use crate::scenario::{DeviceKind, DiskContent, Guest, GuestDevice, GuestId, Scenario};
+use crate::virtio::board::{Attachment, GuestDevices, Hosted, WAITING, Wire};
+use crate::virtio::device::{AnyDevice, Block, Console, Entropy, Network};
 
-/// The CPU of the host that works for devices.
-const CPU: u16 = 0;
-/// Frames that wait in a card, or on a wire.
-const WAITING: usize = 64;
 /// Bytes that a console keeps.
 const CONSOLE: usize = 1 << 20;
 
-/// Frames on their way to a card.
-pub(super) type Wire = Rc<RefCell<VecDeque<Vec<u8>>>>;
+/// A device: its guest, and its number there.
+type DeviceId = (GuestId, usize);
 
-/// A device of a scenario.
-#[derive(Debug)]
-pub(super) struct Attached {
-    model: AnyDevice,
-    /// What comes in, and what goes out.
-    wires: Option<(Wire, Wire)>,
-    copies: Rc<RefCell<Bump>>,
-    notifications: Cell<u64>,
+/// The devices of all guests, joined by wires.
+pub(super) fn attached(scenario: &Scenario, machine: &Machine) -> Vec<GuestDevices<Hosted>> {
+    // What comes to a device, by its number; a device speaks on the wire of the other end.
+    let mut wires: BTreeMap<DeviceId, Wire> = BTreeMap::new();
+    let mut wire = |to: DeviceId| wires.entry(to).or_default().clone();
+    let mut attach = |(number, guest): (usize, &Guest)| {
+        let each = guest.devices.iter().flat_map(|found| &found.devices).enumerate();
+        let devices = each.filter_map(|(place, device)| {
+            let own = (GuestId(number), place);
+            let model = model(machine, own, device)?;
+            let hosted = match device.kind {
+                DeviceKind::Net { to } => Hosted::wired(model, wire(own), wire(to.unwrap_or(own))),
+                _ => Hosted::new(model),
+            };
+            Some(Attachment { name: device.name.clone(), iommu: device.iommu, device: hosted })
+        });
+        GuestDevices {
+            memory: guest.memory,
+            swiotlb: guest.devices.as_ref().map_or(0, |found| found.slots.into()),
+            devices: devices.collect(),
+        }
+    };
+    scenario.guests.iter().enumerate().map(&mut attach).collect()
 }
 
-impl Attached {
-    /// The device that a scenario describes; none if it has no whole sector, which no scenario has.
-    pub(super) fn new(
-        machine: &Machine,
-        (guest, number): (GuestId, usize),
-        device: &scenario::GuestDevice,
-        wires: Option<(Wire, Wire)>,
-        copies: &Rc<RefCell<Bump>>,
-    ) -> Option<Self> {
-        let model = match &device.kind {
-            DeviceKind::Disk { content, read_only } => {
-                let bytes = match content {
-                    DiskContent::Bytes(bytes) => bytes.to_vec(),
-                    DiskContent::Zeros(length) => vec![0; usize::try_from(*length).ok()?],
-                };
-                AnyDevice::Block(Block::of_memory(bytes, *read_only, &device.name).ok()?)
-            }
-            DeviceKind::Net { .. } => {
-                // Locally administered, so that it is nobody's.
-                let address = [0x02, 0, 0, 0, guest.0 as u8, number as u8];
-                AnyDevice::Network(Network::new(address, WAITING))
-            }
-            DeviceKind::Console => AnyDevice::Console(Console::new(CONSOLE)),
-            DeviceKind::Entropy => {
-                // Files have far fewer guests than this field can number.
-                let stream = Seed(machine.config().seed).substream(Purpose::Entropy, guest.0 as u32);
-                AnyDevice::Entropy(Entropy::new(stream))
-            }
-        };
-        Some(Self { model, wires, copies: Rc::clone(copies), notifications: Cell::new(0) })
-    }
-
-    /// How often a queue of it was looked at.
-    pub(super) fn notifications(&self) -> u64 {
-        self.notifications.get()
-    }
-
-    /// Takes frames off the wire, as many as the card keeps.
-    fn listen(&mut self) {
-        let (AnyDevice::Network(card), Some((incoming, _))) = (&mut self.model, &self.wires) else { return };
-        let mut incoming = incoming.borrow_mut();
-        while card.inbox().len() < WAITING
-            && let Some(frame) = incoming.pop_front()
-        {
-            card.push(frame);
+/// None if the device has no whole sector, which no scenario has.
+fn model(machine: &Machine, (guest, number): DeviceId, device: &GuestDevice) -> Option<AnyDevice> {
+    Some(match &device.kind {
+        DeviceKind::Disk { content, read_only } => {
+            let bytes = match content {
+                DiskContent::Bytes(bytes) => bytes.to_vec(),
+                DiskContent::Zeros(length) => vec![0; usize::try_from(*length).ok()?],
+            };
+            AnyDevice::Block(Block::of_memory(bytes, *read_only, &device.name).ok()?)
         }
-    }
-
-    /// Puts what the guest has sent on the wire. A full wire drops it, as wires do.
-    fn speak(&mut self) {
-        let (AnyDevice::Network(card), Some((_, outgoing))) = (&mut self.model, &self.wires) else { return };
-        let mut outgoing = outgoing.borrow_mut();
-        while let Some(frame) = card.pop() {
-            if outgoing.len() < WAITING {
-                outgoing.push_back(frame);
-            }
+        DeviceKind::Net { .. } => {
+            // Locally administered, so that it is nobody's.
+            let address = [0x02, 0, 0, 0, guest.0 as u8, number as u8];
+            AnyDevice::Network(Network::new(address, WAITING))
         }
-    }
-}
-
-impl HostDevice for Attached {
-    fn device_type(&self) -> u32 {
-        self.model.device_type()
-    }
-
-    fn features(&self) -> u64 {
-        self.model.features()
-    }
-
-    fn config(&self) -> &[u8] {
-        self.model.config()
-    }
-
-    fn queue_sizes(&self) -> &[u16] {
-        self.model.queue_sizes()
-    }
-
-    fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop> {
-        self.notifications.set(self.notifications.get() + 1);
-        self.listen();
-        let copies = Rc::clone(&self.copies);
-        let mut copies = copies.borrow_mut();
-        let view = HostView::new(kernel, at.guest, CPU, &mut copies);
-        let done = self.model.notify(queue, queues, &view);
-        if let Some(stop) = view.stopped() {
-            return Err(stop);
+        DeviceKind::Console => AnyDevice::Console(Console::new(CONSOLE)),
+        DeviceKind::Entropy => {
+            // Files have far fewer guests than this field can number.
+            let stream = Seed(machine.config().seed).substream(Purpose::Entropy, guest.0 as u32);
+            AnyDevice::Entropy(Entropy::new(stream))
         }
-        let statistics = view.statistics();
-        let refused = view.take_refusals().first().map(ToString::to_string);
-        drop(view);
-        self.speak();
-        let (served, error) = match done {
-            Ok(served) => (served, None),
-            Err(error) => (Default::default(), Some(refused.unwrap_or_else(|| error.to_string()))),
-        };
-        Ok(Service { served, pins: statistics.pins, refusals: statistics.refusals, error })
-    }
-
-    fn console_output(&self) -> &[u8] {
-        match &self.model {
-            AnyDevice::Console(console) => console.output(),
-            _ => &[],
-        }
-    }
+    })
 }

@@ -2,19 +2,14 @@
 
 mod device;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use bumpalo::Bump;
 use uvsim_model::Machine;
-use uvsim_model::address::{GuestAddress, PAGE_SIZE};
+use uvsim_model::address::{GuestAddress, PAGE_SIZE, PageIndex};
 
 use super::execute::Failed;
-use super::{Difference, End, Failure, IoCounters, IoEnd, Runner, Status, outcome};
+use super::{Difference, End, Failure, IoCounters, IoEnd, Note, Runner, Status, outcome};
 use crate::kernel::{FaultAnswers, Observed, Stop};
-use crate::scenario::{DeviceKind, DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Statement, Verb};
-use crate::virtio::board::{Attachment, Board, GuestDevices, IoAt, IoOutcome, IoStatistics};
-use device::{Attached, Wire};
+use crate::scenario::{DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Statement, Verb};
+use crate::virtio::board::{Board, Hosted, IoAt, IoOutcome, IoStatistics};
 
 /// Points of the course of a bounce buffer that are reported.
 const POINTS: usize = 64;
@@ -22,21 +17,34 @@ const POINTS: usize = 64;
 /// All devices of a run.
 #[derive(Debug)]
 pub(super) struct Devices {
-    board: Board<Attached>,
+    board: Board<Hosted>,
     /// By guest, the configuration whose drivers are bound.
     bound: Vec<Option<u64>>,
     /// By guest, what was counted in lives that are over.
     before: Vec<IoStatistics>,
+    /// Why the request of the current statement was not done.
+    note: Option<Note>,
 }
 
 impl Devices {
     pub(super) fn new(scenario: &Scenario, machine: &Machine) -> Self {
         let count = scenario.guests.len();
         Self {
-            board: Board::new(attached(scenario, machine)),
+            board: Board::new(device::attached(scenario, machine)),
             bound: vec![None; count],
             before: vec![IoStatistics::default(); count],
+            note: None,
         }
+    }
+
+    /// None: lanes on threads have no devices.
+    pub(super) fn none() -> Self {
+        Self { board: Board::new(Vec::new()), bound: Vec::new(), before: Vec::new(), note: None }
+    }
+
+    /// Why the request of a statement was not done, told once.
+    pub(super) fn take_note(&mut self) -> Option<Note> {
+        self.note.take()
     }
 
     fn statistics(&self, guest: usize) -> IoStatistics {
@@ -59,36 +67,23 @@ impl Devices {
     }
 }
 
-fn attached(scenario: &Scenario, machine: &Machine) -> Vec<GuestDevices<Attached>> {
-    let copies = Rc::new(RefCell::new(Bump::new()));
-    let devices = |guest: &crate::scenario::Guest| guest.devices.as_ref().map_or(0, |found| found.devices.len());
-    let wires: Vec<Vec<Wire>> =
-        scenario.guests.iter().map(|guest| (0..devices(guest)).map(|_| Wire::default()).collect()).collect();
-    let attach = |(number, guest): (usize, &crate::scenario::Guest)| {
-        let each = guest.devices.iter().flat_map(|found| &found.devices).enumerate();
-        let devices = each.filter_map(|(place, device)| {
-            let own = (GuestId(number), place);
-            let wires = match device.kind {
-                DeviceKind::Net { to } => {
-                    let (other, end) = to.unwrap_or(own);
-                    Some((Wire::clone(&wires[number][place]), Wire::clone(wires.get(other.0)?.get(end)?)))
-                }
-                _ => None,
-            };
-            let model = Attached::new(machine, own, device, wires, &copies)?;
-            Some(Attachment { name: device.name.clone(), iommu: device.iommu, device: model })
-        });
-        GuestDevices {
-            memory: guest.memory,
-            swiotlb: guest.devices.as_ref().map_or(0, |found| found.slots.into()),
-            devices: devices.collect(),
-        }
-    };
-    scenario.guests.iter().enumerate().map(attach).collect()
+/// What a request came to.
+struct Done {
+    got: Observed,
+    /// The bytes that came with it.
+    bytes: Option<Vec<u8>>,
+    /// The page that the host could not reach.
+    page: Option<PageIndex>,
 }
 
-/// An outcome, and the bytes that came with it.
-type Done = (Observed, Option<Vec<u8>>);
+/// Nothing has come in.
+const NOTHING: Done = Done::with(Observed::plain(Outcome::NoData, ""), None);
+
+impl Done {
+    const fn with(got: Observed, bytes: Option<Vec<u8>>) -> Self {
+        Self { got, bytes, page: None }
+    }
+}
 
 impl Runner<'_, '_, '_> {
     /// Binds the drivers of guests that run before the first step.
@@ -140,18 +135,25 @@ impl Runner<'_, '_, '_> {
         }
     }
 
+    /// Text from the host waits in the device until the guest reads it.
+    pub(super) fn host_console_write(&mut self, guest: GuestId, console: usize, text: &[u8]) -> Observed {
+        self.devices.board.console_input(guest.0, console, text);
+        Observed::OK
+    }
+
     /// What a driver does.
     pub(super) fn guest_io(&mut self, statement: &Statement, guest: GuestId, io: &GuestIo) -> Result<Observed, Failed> {
-        let (got, bytes) = match self.drive_device(statement.cpu, guest.0, io) {
+        let Done { got, bytes, page } = match self.drive_device(statement.cpu, guest, io) {
             Ok(done) => done,
-            Err(stop) => (outcome(stop).map_err(|end| (None, end))?, None),
+            Err(stop) => Done::with(outcome(stop).map_err(|end| (None, end))?, None),
         };
-        let got = self.judge(&statement.expectation, None, got)?;
+        let page = page.map(|page| (guest, page));
+        let got = self.judge(&statement.expectation, page, got).map_err(|failed| self.explained(failed))?;
         let (Outcome::Ok, Some(bytes)) = (got.outcome, bytes) else { return Ok(got) };
         let (compare, save) = match io {
-            GuestIo::DiskRead { compare, save, .. } | GuestIo::Receive { compare, save, .. } => {
-                (compare.as_ref(), *save)
-            }
+            GuestIo::DiskRead { compare, save, .. }
+            | GuestIo::Receive { compare, save, .. }
+            | GuestIo::ConsoleRead { compare, save, .. } => (compare.as_ref(), *save),
             GuestIo::Entropy { save, .. } => (None, *save),
             _ => (None, None),
         };
@@ -172,17 +174,26 @@ impl Runner<'_, '_, '_> {
         Ok(got)
     }
 
-    fn drive_device(&mut self, vcpu: u16, guest: usize, io: &GuestIo) -> Result<Done, Stop> {
-        let at = IoAt { guest, vcpu, faults: self.faults };
+    /// A failure that says why as well.
+    fn explained(&self, (got, mut end): Failed) -> Failed {
+        if let (Some(note), End::Failed(failure, _)) = (&self.devices.note, &mut end) {
+            let row = |what: &str, text: &String| (what.to_owned(), String::new(), text.clone());
+            let help = note.help.as_ref().map(|help| row("help", help));
+            failure.state.splice(0..0, [row("why", &note.message)].into_iter().chain(help));
+        }
+        (got, end)
+    }
+
+    fn drive_device(&mut self, vcpu: u16, guest: GuestId, io: &GuestIo) -> Result<Done, Stop> {
+        let at = IoAt { guest: guest.0, vcpu, faults: self.faults };
         let (board, kernel) = (&mut self.devices.board, &mut self.kernel);
-        match io {
+        let (done, bytes) = match io {
             GuestIo::DiskRead { disk, sector, count, to, .. } => {
                 let (done, mut bytes) = board.disk_read(kernel, at, *disk, *sector, *count)?;
-                let got = observed(&done);
-                if let (Some(to), Outcome::Ok) = (to, got.outcome) {
+                if let (Some(to), IoOutcome::Done) = (to, &done) {
                     self.own_memory(at, *to, &mut bytes, true)?;
                 }
-                Ok((got, Some(bytes)))
+                (done, Some(bytes))
             }
             GuestIo::DiskWrite { disk, sector, data } => {
                 let bytes = match data {
@@ -193,30 +204,49 @@ impl Runner<'_, '_, '_> {
                         bytes
                     }
                 };
-                let done = self.devices.board.disk_write(&mut self.kernel, at, *disk, *sector, &bytes)?;
-                Ok((observed(&done), None))
+                (self.devices.board.disk_write(&mut self.kernel, at, *disk, *sector, &bytes)?, None)
             }
             GuestIo::Send { net, data } => {
                 let bytes = self.bytes(data).to_vec();
-                let done = self.devices.board.send(&mut self.kernel, at, *net, &bytes)?;
-                Ok((observed(&done), None))
+                (self.devices.board.send(&mut self.kernel, at, *net, &bytes)?, None)
             }
-            GuestIo::Receive { net, .. } => Ok(match board.receive(kernel, at, *net)? {
-                (IoOutcome::Done, None) => (Observed::plain(Outcome::NoData, ""), None),
-                (done, bytes) => (observed(&done), bytes),
-            }),
-            GuestIo::ConsoleWrite { console, text } => {
-                Ok((observed(&board.console_write(kernel, at, *console, text)?), None))
-            }
+            GuestIo::Receive { net, .. } => match board.receive(kernel, at, *net)? {
+                (IoOutcome::Done, None) => return Ok(NOTHING),
+                done => done,
+            },
+            GuestIo::ConsoleWrite { console, text } => (board.console_write(kernel, at, *console, text)?, None),
+            GuestIo::ConsoleRead { console, .. } => match board.console_read(kernel, at, *console)? {
+                (IoOutcome::Done, text) if text.is_empty() => return Ok(NOTHING),
+                (done, text) => (done, Some(text)),
+            },
             GuestIo::Entropy { rng, length, .. } => {
                 let (done, bytes) = board.entropy(kernel, at, *rng, usize::from(*length))?;
-                Ok((observed(&done), Some(bytes)))
+                (done, Some(bytes))
             }
             GuestIo::RemoveDevices => {
                 board.shutdown(kernel, at)?;
-                Ok((Observed::OK, None))
+                (IoOutcome::Done, None)
             }
-        }
+        };
+        Ok(self.noted(guest, &done, bytes))
+    }
+
+    /// What a driver's outcome is in the language; why is kept for the reports.
+    fn noted(&mut self, guest: GuestId, done: &IoOutcome, bytes: Option<Vec<u8>>) -> Done {
+        let plain = |outcome| Observed::plain(outcome, "");
+        let (got, help, refusal) = match done {
+            IoOutcome::Done => return Done::with(Observed::OK, bytes),
+            IoOutcome::NoBounceSlot { .. } => (plain(Outcome::NoBounceSlot), None, None),
+            IoOutcome::NoDevice { help, .. } => (plain(Outcome::NoDevice), help.clone(), None),
+            IoOutcome::IoError { .. } | IoOutcome::OutOfRange { .. } => (plain(Outcome::IoError), None, None),
+            IoOutcome::IoRefused { refusal, .. } => {
+                let rule = refusal.map_or("", |refusal| refusal.rule);
+                (Observed::plain(Outcome::IoRefused, rule), None, *refusal)
+            }
+        };
+        let page = refusal.map(|refusal| format!("{}:{}", self.scenario.guest(guest).name, refusal.page));
+        self.devices.note = Some(Note { page, message: done.to_string(), help });
+        Done { got, bytes, page: refusal.map(|refusal| PageIndex(refusal.page)) }
     }
 
     /// Secure stores and loads of the guest, page by page.
@@ -268,7 +298,7 @@ impl Runner<'_, '_, '_> {
             let Some(devices) = &guest.devices else { continue };
             let found = self.devices.statistics(number);
             let served = (0..devices.devices.len()).filter_map(|device| self.devices.board.device(number, device));
-            let notifications = served.map(Attached::notifications).sum();
+            let notifications = served.map(Hosted::notifications).sum();
             let counters = IoCounters {
                 requests: found.requests,
                 bytes_read: found.bytes_read,
@@ -278,6 +308,7 @@ impl Runner<'_, '_, '_> {
                 slots: devices.slots.into(),
                 slots_peak: found.slots_peak,
                 slots_over_time: thinned(&found.slot_series),
+                no_slot: found.no_slot,
                 pins: found.pin_calls,
                 unpins: found.unpin_calls,
                 shares: found.share_calls,
@@ -290,17 +321,6 @@ impl Runner<'_, '_, '_> {
     }
 }
 
-/// What a driver's outcome is in the language.
-fn observed(done: &IoOutcome) -> Observed {
-    match done {
-        IoOutcome::Done => Observed::OK,
-        IoOutcome::NoBounceSlot { .. } => Observed::plain(Outcome::NoBounceSlot, ""),
-        IoOutcome::NoDevice { .. } => Observed::plain(Outcome::NoDevice, ""),
-        IoOutcome::IoError { .. } | IoOutcome::OutOfRange { .. } => Observed::plain(Outcome::IoError, ""),
-        IoOutcome::IoRefused { .. } => Observed::plain(Outcome::IoRefused, "T11"),
-    }
-}
-
 /// At most as many points as are reported, evenly spread, the last among them.
 fn thinned(series: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let step = series.len().div_ceil(POINTS).max(1);
@@ -310,6 +330,7 @@ fn thinned(series: &[(u64, u64)]) -> Vec<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::human::Human;
     use super::super::json::Json;
     use super::super::{Options, run_scenario};
     use super::*;
@@ -334,6 +355,62 @@ mod tests {
         let line = text.lines().find(|line| line.contains("\"event\":\"io\"")).unwrap();
         assert!(line.contains("\"requests\":2,\"bytes_read\":512,\"bytes_written\":512,"), "{line}");
         assert!(line.contains("\"slots\":64,\"slots_peak\":3,\"slots_over_time\":[[1,3],[2,3]],"), "{line}");
+    }
+
+    /// A guest with a disk, and these statements in its only step: the status, and what is told to programs and people.
+    fn told(devices: &str, statements: &str) -> (Status, String, String) {
+        let text = format!(
+            "scenario s\nguest a memory=\"1MiB\" {{ {devices}; }}\nstep t {{\n{statements}\ncheck invariants\n}}"
+        );
+        let scenario = Scenario::parse(Path::new("s.kdl"), &text).unwrap_or_else(|e| panic!("{:?}", e.errors()));
+        let (mut json, mut human) = (Vec::new(), Vec::new());
+        let (status, _) = run_scenario(&scenario, Options::default(), &mut Json::new(&mut json));
+        run_scenario(
+            &scenario,
+            Options::default(),
+            &mut Human::new(anstream::StripStream::new(&mut human), false, 100),
+        );
+        (status, String::from_utf8(json).unwrap(), String::from_utf8(human).unwrap())
+    }
+
+    const CLOSED: &str = "host stop a\nhost unshare-all a\nhost start a\n";
+
+    #[test]
+    fn a_refusal_names_its_rule_and_page() {
+        let read = "guest disk-read a disk=d sector=0 count=1";
+        let (status, json, human) = told("disk d size=\"512B\"", &format!("{CLOSED}{read} expect=io-refused"));
+        assert_eq!(status, Status::Pass, "{json}");
+        let words = "the device needs a reset: the device cannot use ring 0: page 0xdf cannot be read at 0xdf";
+        let line = json.lines().find(|line| line.contains("disk-read")).unwrap();
+        assert!(line.contains("\"rule\":\"T69\",\"page\":\"a:223\""), "{line}");
+        assert!(line.contains(words) && line.contains("the guest has not shared it (T69)"), "{line}");
+        assert!(human.contains("expect=io-refused  T69\n      the device needs a reset"), "{human}");
+
+        let (status, json, human) = told("disk d size=\"512B\"", &format!("{CLOSED}{read}"));
+        assert_eq!(status, Status::Fail, "{json}");
+        let line = json.lines().find(|line| line.contains("\"event\":\"failure\"")).unwrap();
+        assert!(line.contains("\"page\":\"a:223\",\"rule\":\"T69\""), "{line}");
+        assert!(human.contains(&format!("        why: {words}")), "{human}");
+        assert!(human.contains("a:223: expected ok, got io-refused (T69)"), "{human}");
+        assert_eq!(human.matches(words).count(), 1, "{human}");
+    }
+
+    #[test]
+    fn a_device_without_access_platform_is_told_of_with_what_to_change() {
+        for (device, io, model) in [
+            ("disk d size=\"512B\" iommu=#false", "disk-read a disk=d sector=0 count=1", "virtio-blk-ccw"),
+            ("net d iommu=#false", "receive a net=d", "virtio-net-ccw"),
+            ("console iommu=#false", "console-write a text=x", "virtio-serial-ccw"),
+            ("rng iommu=#false", "entropy a len=1", "virtio-rng-ccw"),
+        ] {
+            let (status, json, human) = told(device, &format!("guest {io}"));
+            assert_eq!(status, Status::Fail, "{json}");
+            assert!(human.contains("why: virtio: device must provide VIRTIO_F_ACCESS_PLATFORM"), "{human}");
+            for remedy in ["iommu=#true", "<driver iommu='on'/>", &format!("-device {model},iommu_platform=on")] {
+                assert!(human.contains(remedy), "{human}");
+                assert!(json.contains(remedy), "{json}");
+            }
+        }
     }
 
     #[test]

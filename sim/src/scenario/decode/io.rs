@@ -2,7 +2,7 @@
 
 use kdl::KdlEntry;
 
-use super::super::document::GuestId;
+use super::super::document::{BufferId, GuestId};
 use super::super::io::{DeviceKind, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck, SECTOR};
 use super::super::outcome::Expectation;
 use super::super::reader::NodeReader;
@@ -12,8 +12,8 @@ use super::Decoder;
 use super::verb::wanted;
 
 /// The verbs that are decoded here.
-pub(super) const VERBS: [&str; 7] =
-    ["disk-read", "disk-write", "send", "receive", "console-write", "entropy", "remove-devices"];
+pub(super) const VERBS: [&str; 8] =
+    ["disk-read", "disk-write", "send", "receive", "console-write", "console-read", "entropy", "remove-devices"];
 
 /// The most sectors of a request, 32 MiB.
 const MOST_SECTORS: u64 = 1 << 16;
@@ -25,14 +25,7 @@ impl Decoder<'_, '_> {
         reader: &mut NodeReader<'_>,
         expectation: &Expectation,
     ) -> Option<Verb> {
-        let entry = reader.argument("a guest", &mut self.reports);
-        let guest = entry.and_then(|entry| Some((entry, self.guest_of(entry)?)));
-        let guest = guest.and_then(|(entry, guest)| self.with_devices(entry, guest));
-        let Some(guest) = guest else {
-            // Without the guest its devices are not known.
-            reader.accept_all();
-            return None;
-        };
+        let guest = self.guest_with_devices(reader)?;
         let io = match verb {
             "disk-read" => self.disk_read(reader, guest, expectation),
             "disk-write" => self.disk_write(reader, guest, expectation),
@@ -44,17 +37,17 @@ impl Decoder<'_, '_> {
             }
             "receive" => {
                 let net = self.named_device(reader, guest, "net");
-                let compared = self.one_of(reader, &["text", "hex", "equals"], false);
-                let compare = compared.map(|compared| self.source(compared));
-                let save = self.save(reader, None);
-                self.only_with_ok(reader, compared, expectation);
+                let (save, compare) = self.whole(reader, expectation);
                 Some(GuestIo::Receive { net: net?, save, compare: wanted(compare)? })
             }
             "console-write" => {
+                let (console, text) = self.console_text(reader, guest)?;
+                Some(GuestIo::ConsoleWrite { console, text })
+            }
+            "console-read" => {
                 let console = self.only_device(reader, guest, "console");
-                let text = reader.required("text", &mut self.reports);
-                let text = text.and_then(|entry| self.reports.text(entry, "a text"));
-                Some(GuestIo::ConsoleWrite { console: console?, text: text?.as_bytes().to_vec() })
+                let (save, compare) = self.whole(reader, expectation);
+                Some(GuestIo::ConsoleRead { console: console?, save, compare: wanted(compare)? })
             }
             "entropy" => {
                 let rng = self.only_device(reader, guest, "rng");
@@ -67,6 +60,45 @@ impl Decoder<'_, '_> {
             _ => Some(GuestIo::RemoveDevices),
         };
         Some(Verb::GuestIo { guest, io: io? })
+    }
+
+    /// `host console-write GUEST text=`
+    pub(super) fn host_console_write(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+        let guest = self.guest_with_devices(reader)?;
+        let (console, text) = self.console_text(reader, guest)?;
+        Some(Verb::HostConsoleWrite { guest, console, text })
+    }
+
+    fn console_text(&mut self, reader: &mut NodeReader<'_>, guest: GuestId) -> Option<(usize, Vec<u8>)> {
+        let console = self.only_device(reader, guest, "console");
+        let text = reader.required("text", &mut self.reports);
+        let text = text.and_then(|entry| self.reports.text(entry, "a text"));
+        Some((console?, text?.as_bytes().to_vec()))
+    }
+
+    /// What is done with bytes of any length: they are saved, or compared as a whole.
+    fn whole(
+        &mut self,
+        reader: &mut NodeReader<'_>,
+        expectation: &Expectation,
+    ) -> (Option<BufferId>, Option<Option<Source>>) {
+        let compared = self.one_of(reader, &["text", "hex", "equals"], false);
+        let compare = compared.map(|compared| self.source(compared));
+        let save = self.save(reader, None);
+        self.only_with_ok(reader, compared, expectation);
+        (save, compare)
+    }
+
+    /// The guest that a statement about devices is for.
+    fn guest_with_devices(&mut self, reader: &mut NodeReader<'_>) -> Option<GuestId> {
+        let entry = reader.argument("a guest", &mut self.reports);
+        let guest = entry.and_then(|entry| Some((entry, self.guest_of(entry)?)));
+        let guest = guest.and_then(|(entry, guest)| self.with_devices(entry, guest));
+        if guest.is_none() {
+            // Without the guest its devices are not known.
+            reader.accept_all();
+        }
+        guest
     }
 
     fn with_devices(&mut self, entry: &KdlEntry, guest: GuestId) -> Option<GuestId> {

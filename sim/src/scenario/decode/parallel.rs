@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 use miette::SourceSpan;
 
-use super::super::document::{BufferId, Lane, Parallel};
+use super::super::document::{BufferId, Lane, Node, Parallel, Replay, Workload};
+use super::super::effects::{Stretch, overlap};
+use super::super::place::Place;
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
@@ -65,6 +67,7 @@ impl Decoder<'_, '_> {
             read.extend(self.lane.take());
         }
         self.shared_buffers(&read);
+        self.shared_pages(&lanes);
         Some(Parallel { place, lanes })
     }
 
@@ -96,6 +99,38 @@ impl Decoder<'_, '_> {
         }
     }
 
+    /// A workload or replay compares what it loads with what it has stored: no other lane may have the guest store into
+    /// its pages.
+    fn shared_pages(&mut self, lanes: &[Lane]) {
+        let effects: Vec<Effects> = lanes.iter().map(|lane| Effects::of(&lane.nodes)).collect();
+        for (number, lane) in effects.iter().enumerate() {
+            for (other_number, other) in effects.iter().enumerate().filter(|(other, _)| *other != number) {
+                // Of two that meet, the later one is wrong.
+                let read_back = other.read_back.iter().filter(|_| other_number < number);
+                for (pages, place) in &lane.read_back {
+                    if let Some((_, first)) = read_back.clone().find(|(theirs, _)| overlap(pages, theirs)) {
+                        self.meet(*place, *first);
+                    }
+                }
+                for (pages, place) in &lane.stored {
+                    if let Some((_, first)) = other.read_back.iter().find(|(theirs, _)| overlap(pages, theirs)) {
+                        self.meet(*place, *first);
+                    }
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, place: Place, other: Place) {
+        self.reports.report_with(
+            place.span,
+            "another lane reads these pages back".to_owned(),
+            "stores into them",
+            "a workload or replay compares what it loads with what it has stored: take other pages, or the same lane",
+            Some((other, "read back here")),
+        );
+    }
+
     /// What one lane saves, no other may name: what is in it would depend on the order.
     fn shared_buffers(&mut self, lanes: &[LaneReading]) {
         let mut saved: BTreeMap<BufferId, BTreeMap<u16, SourceSpan>> = BTreeMap::new();
@@ -119,6 +154,38 @@ impl Decoder<'_, '_> {
                     "what they are would depend on the order: use another name, or look at it behind the lanes",
                     Some((place, "saved here")),
                 );
+            }
+        }
+    }
+}
+
+/// What a lane does to the memory of guests.
+#[derive(Default)]
+struct Effects {
+    /// Workloads and replays.
+    read_back: Vec<(Stretch, Place)>,
+    /// Statements by which guests store.
+    stored: Vec<(Stretch, Place)>,
+}
+
+impl Effects {
+    fn of(nodes: &[Node]) -> Self {
+        let mut effects = Self::default();
+        effects.add(nodes);
+        effects
+    }
+
+    fn add(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match node {
+                Node::Statement(statement) => {
+                    self.stored.extend(statement.verb.guest_stores().map(|pages| (pages, statement.place)));
+                }
+                Node::Repeat(repeat) => self.add(&repeat.nodes),
+                Node::Workload(Workload { place, .. }) | Node::Replay(Replay { place, .. }) => {
+                    self.read_back.extend(node.exercised().map(|pages| (pages, *place)));
+                }
+                Node::Parallel(_) => {}
             }
         }
     }

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use kdl::{KdlEntry, KdlNode};
 
 use super::super::document::Replay;
-use super::super::files::MAX_DATA_LENGTH;
+use super::super::files::FileError;
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
 use crate::paging::{DEFAULT_WINDOW, PolicyKind};
 use crate::trace::{PageTrace, Trace, page_trace};
+
+/// The longest trace file, bytes: it is in storage while it is read.
+const MAX_LENGTH: u64 = 256 << 20;
+const HELP: &str = "`uvsim trace info` looks at traces";
 
 impl Decoder<'_, '_> {
     pub(super) fn replay(&mut self, node: &KdlNode) -> Option<Replay> {
@@ -42,11 +46,14 @@ impl Decoder<'_, '_> {
 
     fn trace(&mut self, entry: &KdlEntry, limit: u64) -> Option<Arc<PageTrace>> {
         let path = self.reports.text(entry, "a path")?;
-        let bytes = match self.files.read(Path::new(path), MAX_DATA_LENGTH) {
+        let bytes = match self.files.read(Path::new(path), MAX_LENGTH) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let message = format!("the trace `{}` cannot be read: {error}", shown(path));
-                let help = "paths are relative to the folder of the scenario";
+                let help = match error {
+                    FileError::TooLong { .. } => "`uvsim trace convert` makes traces small",
+                    _ => "paths are relative to the folder of the scenario",
+                };
                 return self.reports.error(entry.span(), message, "not usable", help);
             }
         };
@@ -54,7 +61,7 @@ impl Decoder<'_, '_> {
             Ok(trace) => Some(Arc::new(trace)),
             Err(error) => {
                 let message = format!("the trace `{}` cannot be used: {error}", shown(path));
-                self.reports.error(entry.span(), message, "not usable", "`uvsim trace info` looks at traces")
+                self.reports.error(entry.span(), message, "not usable", error.help().unwrap_or(HELP))
             }
         }
     }

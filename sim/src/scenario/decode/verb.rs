@@ -46,6 +46,7 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "faults",
             "inject",
             "uvc",
+            "console-write",
         ],
         "device" => &["read", "write"],
         "guest" => &[
@@ -62,6 +63,7 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "send",
             "receive",
             "console-write",
+            "console-read",
             "entropy",
             "remove-devices",
         ],
@@ -80,6 +82,7 @@ impl Decoder<'_, '_> {
             "faults" => return self.faults(reader),
             "inject" => return self.inject(reader),
             "uvc" => return Some(Verb::HostUvc { call: self.uvc(reader, 4096)? }),
+            "console-write" => return self.host_console_write(reader),
             _ => {}
         }
         let outside = match verb {

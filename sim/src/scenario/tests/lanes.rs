@@ -84,3 +84,35 @@ fn of_two_lanes_that_save_the_same_the_second_is_wrong() {
     assert_eq!(error.message, "another lane saves `x`");
     assert_eq!(error.place.unwrap().span.offset(), text.rfind("save=x").unwrap());
 }
+
+#[test]
+fn no_lane_stores_where_another_reads_back() {
+    const WORKLOAD: &str = "workload guest=alpha accesses=9 working-set=4 frames=2 first=8";
+    let lanes = |first: &str, second: &str| format!("parallel {{ lane {{ {first}; }}; lane {{ {second}; }}; }}");
+    let message = "another lane reads these pages back";
+    for (store, span) in [
+        ("guest write alpha:11 text=x", "guest write alpha:11 text=x"),
+        ("repeat 2 { guest write alpha:0..8 text=x; }", "guest write alpha:0..8 text=x"),
+        ("workload guest=alpha accesses=9 working-set=1 frames=1 first=11", ""),
+    ] {
+        let found = if span.is_empty() { store } else { span };
+        bad(&lanes(WORKLOAD, store), message, found);
+        assert!(parse(&with(&lanes(&format!("{WORKLOAD}; {store}"), "check invariants"))).is_ok(), "in one lane");
+    }
+    bad(&lanes("guest write alpha:8 text=x", WORKLOAD), message, "guest write alpha:8 text=x");
+    // Blocks of calls lie in page 1.
+    let low = WORKLOAD.replace("first=8", "first=1");
+    bad(&lanes("guest share alpha:40", &low), message, "guest share alpha:40");
+    bad(&lanes(&low, "guest unshare alpha:40"), message, "guest unshare alpha:40");
+    for harmless in [
+        "guest write alpha:12 text=x",
+        "guest write alpha:7 text=x",
+        "guest write beta:8 text=x",
+        "guest share alpha:8",
+        "guest read alpha:8 len=1",
+        "host page-out alpha:8",
+        "workload guest=alpha accesses=9 working-set=4 frames=2 first=12",
+    ] {
+        assert!(parse(&with(&lanes(WORKLOAD, harmless))).is_ok(), "{harmless}");
+    }
+}

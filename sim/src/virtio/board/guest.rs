@@ -2,9 +2,10 @@
 
 use super::outcome::{IoOutcome, IoStatistics};
 use super::{Attachment, Fault, GuestDevices, HostDevice, IoAt};
-use crate::kernel::{GuestCall, Kernel, Observed, Stop};
+use crate::kernel::{Kernel, Stop};
 use crate::scenario::Outcome;
 use crate::virtio::device::ACCESS_PLATFORM;
+use crate::virtio::driver::console::{self, Console};
 use crate::virtio::driver::hal::{Change, DmaSpace};
 use crate::virtio::driver::network::{self, BUFFER};
 use crate::virtio::driver::ring::{Ring, Used};
@@ -16,11 +17,8 @@ use uvsim_model::uvc::Command;
 use virtio_drivers::{BufferDirection, Error};
 use virtio_queue::{Queue, QueueT};
 
-/// A call that stays busy this often is given up.
-const PATIENCE: u32 = 1 << 20;
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
 const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
-const NO_PLATFORM_HELP: &str = "add iommu=on (libvirt: <driver iommu='on'/>, QEMU: iommu_platform=on)";
 
 /// Guest storage: an address, and bytes to store or a place for those to load.
 type Piece = (u64, Vec<u8>);
@@ -75,6 +73,10 @@ impl<D: HostDevice> GuestBoard<D> {
         self.devices.get(device).map(|slot| &slot.device)
     }
 
+    pub(super) fn device_mut(&mut self, device: usize) -> Option<&mut D> {
+        self.devices.get_mut(device).map(|slot| &mut slot.device)
+    }
+
     pub(super) fn named(&self, name: &str) -> Option<usize> {
         self.devices.iter().position(|slot| slot.name == name)
     }
@@ -113,7 +115,8 @@ impl<D: HostDevice> GuestBoard<D> {
 
     pub(super) fn shutdown(&mut self, kernel: &mut Kernel<'_>, at: IoAt) -> Result<(), Stop> {
         let (devices, space) = (&mut self.devices, &mut self.space);
-        space.enter(|| devices.iter_mut().for_each(|slot| slot.state = State::not_booted()));
+        let gone = || State::unbound("the guest has let its devices go".into());
+        space.enter(|| devices.iter_mut().for_each(|slot| slot.state = gone()));
         self.settle(kernel, at)
     }
 
@@ -146,7 +149,7 @@ impl<D: HostDevice> GuestBoard<D> {
         let id = match self.space.enter(|| request.begin(&mut bound.driver)) {
             Ok(id) => id,
             Err(Error::Unsupported) => return Ok(wrong_kind(&slot.name)),
-            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string() }),
+            Err(error) => return Ok(IoOutcome::IoRefused { message: error.to_string(), refusal: None }),
         };
         let queue = request.queue();
         if let Some(ring) = bound.rings.get_mut(usize::from(queue)) {
@@ -189,14 +192,64 @@ impl<D: HostDevice> GuestBoard<D> {
             Ok(_) => return Ok((wrong_kind(&slot.name), None)),
             Err(outcome) => return Ok((outcome, None)),
         }
+        self.receive_frames(device);
+        if let (Some((network, _)), Err(full)) =
+            (self.devices[device].network(), self.space.pool.would_fit(&[BUFFER as u64]))
+            && network.missing() == network::BUFFERS
+        {
+            self.statistics.no_slot += 1;
+            return Ok((IoOutcome::NoBounceSlot { message: full.to_string() }, None));
+        }
         if let Err(fault) = self.work(kernel, at, device, &[network::RECEIVE])? {
             return Ok((self.fail(device, fault), None));
         }
         self.receive_frames(device);
-        let network = self.devices[device].network();
-        let frame = network.and_then(|(network, _)| network.take());
-        self.statistics.bytes_read += frame.as_ref().map_or(0, |frame| frame.len() as u64);
+        let frame = self.devices[device].network().and_then(|(network, _)| network.take());
         Ok((IoOutcome::Done, frame))
+    }
+
+    /// Takes what the host has for a console: all of it, unless that never ends. What came before a failure is given
+    /// as well.
+    pub(super) fn console_read(
+        &mut self,
+        kernel: &mut Kernel<'_>,
+        at: IoAt,
+        device: usize,
+    ) -> Result<(IoOutcome, Vec<u8>), Stop> {
+        let mut text = Vec::new();
+        for _ in 0..console::BUFFERS_A_READ {
+            if let Err(outcome) = self.listen(device) {
+                return Ok((outcome, text));
+            }
+            if let Err(fault) = self.work(kernel, at, device, &[console::INPUT])? {
+                return Ok((self.fail(device, fault), text));
+            }
+            let (space, slot) = (&mut self.space, &mut self.devices[device]);
+            let come = slot.console().map_or(Vec::new(), |(console, ring)| space.enter(|| console.collect(ring)));
+            if come.is_empty() {
+                break;
+            }
+            self.statistics.bytes_read += come.len() as u64;
+            text.extend(come);
+        }
+        Ok((IoOutcome::Done, text))
+    }
+
+    /// Has a buffer of a console wait for input, unless one does.
+    fn listen(&mut self, device: usize) -> Result<(), IoOutcome> {
+        let slot = self.devices.get_mut(device).ok_or_else(|| IoOutcome::nothing_there(device))?;
+        slot.usable()?;
+        let name = slot.name.clone();
+        let (console, ring) = slot.console().ok_or_else(|| wrong_kind(&name))?;
+        if console.listens() {
+            return Ok(());
+        }
+        if let Err(full) = self.space.pool.would_fit(&[console::BUFFER as u64]) {
+            self.statistics.no_slot += 1;
+            return Err(IoOutcome::NoBounceSlot { message: full.to_string() });
+        }
+        let listening = self.space.enter(|| console.listen(ring));
+        listening.map_err(|error| IoOutcome::IoRefused { message: error.to_string(), refusal: None })
     }
 
     /// Binds the driver, unless the guest refuses the device.
@@ -209,7 +262,7 @@ impl<D: HostDevice> GuestBoard<D> {
             return Ok(());
         };
         if port.offered() & ACCESS_PLATFORM == 0 {
-            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(NO_PLATFORM_HELP.into()) };
+            slot.state = State::Unbound { message: NO_PLATFORM.into(), help: Some(platform_help(model.device_type())) };
             return Ok(());
         }
         let registers = port.clone();
@@ -255,28 +308,12 @@ impl<D: HostDevice> GuestBoard<D> {
         Ok(())
     }
 
-    /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS. A pinned page that is taken back leads to interception 108 first,
-    /// which the host answers by unpinning it (T60, T66).
+    /// Shares a page, or takes it back.
     fn share(&mut self, kernel: &mut Kernel<'_>, at: IoAt, page: u64, command: Command) -> Result<(), Stop> {
-        let mut block = vec![0; usize::from(command.usual_length())];
-        block[..2].copy_from_slice(&command.usual_length().to_be_bytes());
-        block[2..4].copy_from_slice(&command.code().to_be_bytes());
-        block[0x20..0x28].copy_from_slice(&(page * PAGE_SIZE).to_be_bytes());
-        let call = GuestCall { block: &block, problem_state: false, immediate: 0, skew: 0 };
         let pinned = is_pinned(kernel, at.guest, page);
-        let mut last = Observed::OK;
-        for _ in 0..PATIENCE {
-            let issue = kernel.with_faults(at.guest, at.vcpu, at.faults, Some(page), |kernel| {
-                kernel.guest_issue(at.guest, at.vcpu, &call)
-            });
-            last = issue?.0;
-            if !matches!(last.outcome, Outcome::Busy | Outcome::Partial) {
-                break;
-            }
-            kernel.in_time()?;
-        }
-        if last.outcome != Outcome::Ok {
-            return Err(last.into());
+        let done = kernel.share(at.guest, at.vcpu, at.faults, page, command)?;
+        if done.outcome != Outcome::Ok {
+            return Err(done.into());
         }
         if command == Command::SetSharedAccess {
             self.statistics.share_calls += 1;
@@ -319,10 +356,10 @@ impl<D: HostDevice> GuestBoard<D> {
         for queue in notified {
             let service = slot.device.serve(kernel, at, queue, &mut bound.queues)?;
             statistics.pin_calls += service.pins;
-            statistics.refusals += service.refusals;
-            if let Some(reason) = service.error {
+            statistics.refusals += service.refusals.len() as u64;
+            if let Some(fault) = service.fault() {
                 bound.port.needs_reset();
-                return Ok(Err(Fault::NeedsReset { reason }));
+                return Ok(Err(fault));
             }
         }
         self.load_back(kernel, at, device, &rings)
@@ -370,7 +407,7 @@ impl<D: HostDevice> GuestBoard<D> {
                 Ok(IoOutcome::Done)
             }
             Ok(Some(status)) => Ok(IoOutcome::IoError { status }),
-            Err(error) => Err(Fault::NeedsReset { reason: error.to_string() }),
+            Err(error) => Err(Fault::NeedsReset { reason: error.to_string(), refusal: None }),
         }
     }
 
@@ -378,7 +415,7 @@ impl<D: HostDevice> GuestBoard<D> {
     fn receive_frames(&mut self, device: usize) {
         let Some((network, ring)) = self.devices[device].network() else { return };
         let pool_has_room = |space: &mut DmaSpace| space.pool.would_fit(&[BUFFER as u64]).is_ok();
-        self.space.enter(|| network.collect(ring));
+        self.statistics.bytes_read += self.space.enter(|| network.collect(ring));
         while network.missing() > 0 && pool_has_room(&mut self.space) {
             if self.space.enter(|| network.offer(ring)).is_err() {
                 break;
@@ -388,7 +425,7 @@ impl<D: HostDevice> GuestBoard<D> {
 
     /// The driver gives the device up. As Linux resets the device then, the slots that it had are free again.
     fn fail(&mut self, device: usize, fault: Fault) -> IoOutcome {
-        let message = fault.to_string();
+        let (message, refusal) = (fault.to_string(), fault.refusal());
         if let State::Bound(bound) = &mut self.devices[device].state {
             for (ring, queue) in bound.rings.iter_mut().zip(bound.port.queues()) {
                 for address in ring.abandon(&self.space, &queue) {
@@ -397,7 +434,7 @@ impl<D: HostDevice> GuestBoard<D> {
             }
             bound.broken = Some(fault);
         }
-        IoOutcome::IoRefused { message }
+        IoOutcome::IoRefused { message, refusal }
     }
 
     /// Guest accesses, in one entry of SIE unless there are faults. Page by page, as faults are answered by the page.
@@ -470,9 +507,10 @@ impl<D> Slot<D> {
     fn usable(&mut self) -> Result<&mut Bound, IoOutcome> {
         match &mut self.state {
             State::Bound(bound) => match &bound.broken {
-                Some(fault) => {
-                    Err(IoOutcome::IoRefused { message: format!("the driver has given the device up: {fault}") })
-                }
+                Some(fault) => Err(IoOutcome::IoRefused {
+                    message: format!("the driver has given the device up: {fault}"),
+                    refusal: fault.refusal(),
+                }),
                 None => Ok(bound),
             },
             State::Unbound { message, help } => {
@@ -486,6 +524,26 @@ impl<D> Slot<D> {
         let Bound { driver: Driver::Network(network), rings, .. } = &mut **bound else { return None };
         Some((&mut **network, rings.get_mut(usize::from(network::RECEIVE))?))
     }
+
+    fn console(&mut self) -> Option<(&mut Console, &mut Ring)> {
+        let State::Bound(bound) = &mut self.state else { return None };
+        let Bound { driver: Driver::Console(console), rings, .. } = &mut **bound else { return None };
+        Some((console, rings.get_mut(usize::from(console::INPUT))?))
+    }
+}
+
+/// Where to say that a device shall offer `VIRTIO_F_ACCESS_PLATFORM`.
+fn platform_help(device_type: u32) -> String {
+    let device = match device_type {
+        1 => "virtio-net-ccw",
+        2 => "virtio-blk-ccw",
+        3 => "virtio-serial-ccw",
+        _ => "virtio-rng-ccw",
+    };
+    format!(
+        "without it a device takes for granted that it reaches all of the guest's memory: write iommu=#true in a \
+         scenario, <driver iommu='on'/> in libvirt, -device {device},iommu_platform=on for QEMU"
+    )
 }
 
 fn wrong_kind(name: &str) -> IoOutcome {

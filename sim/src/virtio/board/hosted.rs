@@ -1,33 +1,77 @@
-//! A device model that works on the host's view of a guest.
+//! A device model that works on the host's view of a guest, and the wires between network cards.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use parking_lot::Mutex;
+use virtio_queue::Queue;
 
 use super::{HostDevice, IoAt, Service};
 use crate::kernel::{Kernel, Stop};
 use crate::virtio::device::{AnyDevice, Device};
 use crate::virtio::view::HostView;
-use bumpalo::Bump;
-use virtio_queue::Queue;
+
+/// Frames that wait on a wire, and those that a card takes off it.
+pub const WAITING: usize = 64;
 
 /// A device model with what it needs to see the storage that a guest shares.
 #[derive(Debug)]
 pub struct Hosted {
     /// The model.
     pub device: AnyDevice,
-    /// What a network card sends comes back to it.
-    pub loop_back: bool,
+    /// What comes in, and what goes out, of a network card.
+    wires: Option<(Wire, Wire)>,
     copies: Bump,
+    notifications: u64,
 }
 
 impl Hosted {
     /// A device on its own.
     #[must_use]
     pub fn new(device: AnyDevice) -> Self {
-        Self { device, loop_back: false, copies: Bump::new() }
+        Self { device, wires: None, copies: Bump::new(), notifications: 0 }
+    }
+
+    /// A network card that hears what comes in on one wire and speaks on another.
+    #[must_use]
+    pub fn wired(device: AnyDevice, incoming: Wire, outgoing: Wire) -> Self {
+        Self { wires: Some((incoming, outgoing)), ..Self::new(device) }
     }
 
     /// A network card that hears itself.
     #[must_use]
     pub fn loop_back(device: AnyDevice) -> Self {
-        Self { loop_back: true, ..Self::new(device) }
+        let wire = Wire::default();
+        Self::wired(device, wire.clone(), wire)
+    }
+
+    /// How often a queue of it was looked at.
+    #[must_use]
+    pub fn notifications(&self) -> u64 {
+        self.notifications
+    }
+
+    /// Takes frames off the wire, as many as the card keeps.
+    fn listen(&mut self) {
+        let (AnyDevice::Network(card), Some((incoming, _))) = (&mut self.device, &self.wires) else { return };
+        let mut incoming = incoming.0.lock();
+        while card.inbox().len() < WAITING
+            && let Some(frame) = incoming.pop_front()
+        {
+            card.push(frame);
+        }
+    }
+
+    /// Puts what the guest has sent on the wire. A full wire drops it, as wires do.
+    fn speak(&mut self) {
+        let (AnyDevice::Network(card), Some((_, outgoing))) = (&mut self.device, &self.wires) else { return };
+        let mut outgoing = outgoing.0.lock();
+        while let Some(frame) = card.pop() {
+            if outgoing.len() < WAITING {
+                outgoing.push_back(frame);
+            }
+        }
     }
 }
 
@@ -49,27 +93,21 @@ impl HostDevice for Hosted {
     }
 
     fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop> {
-        let cpu = at.vcpu % kernel.machine().config().cpus;
+        self.notifications += 1;
+        self.listen();
+        let cpu = kernel.serving_cpu(at.vcpu);
         let view = HostView::new(kernel, at.guest, cpu, &mut self.copies);
         let done = self.device.notify(queue, queues, &view);
         if let Some(stop) = view.stopped() {
             return Err(stop);
         }
         let (refusals, statistics) = (view.take_refusals(), view.statistics());
-        // A refused write has no one else to tell.
-        let refused = refusals.first().map(ToString::to_string);
+        self.speak();
         let (served, error) = match done {
-            Ok(served) => (served, refused),
+            Ok(served) => (served, None),
             Err(error) => (Default::default(), Some(error.to_string())),
         };
-        if let AnyDevice::Network(card) = &mut self.device
-            && self.loop_back
-        {
-            while let Some(frame) = card.pop() {
-                card.push(frame);
-            }
-        }
-        Ok(Service { served, pins: statistics.pins, refusals: statistics.refusals, error })
+        Ok(Service { served, pins: statistics.pins, refusals, error })
     }
 
     fn console_output(&self) -> &[u8] {
@@ -78,4 +116,14 @@ impl HostDevice for Hosted {
             _ => &[],
         }
     }
+
+    fn console_input(&mut self, text: &[u8]) {
+        if let AnyDevice::Console(console) = &mut self.device {
+            console.push(text);
+        }
+    }
 }
+
+/// Frames on their way to a card. Clones are the same wire.
+#[derive(Clone, Debug, Default)]
+pub struct Wire(Arc<Mutex<VecDeque<Vec<u8>>>>);

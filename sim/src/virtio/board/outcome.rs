@@ -1,6 +1,8 @@
 //! What I/O comes to.
 
+use super::Fault;
 use crate::virtio::device::Served;
+use crate::virtio::view::Refusal;
 
 /// What a request came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +14,8 @@ pub enum IoOutcome {
     IoRefused {
         /// Why.
         message: String,
+        /// The access that the host was refused, if that is why.
+        refusal: Option<Refusal>,
     },
     /// The bounce buffer has no room, in Linux's words.
     NoBounceSlot {
@@ -52,12 +56,15 @@ impl core::fmt::Display for IoOutcome {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Done => f.write_str("done"),
-            Self::IoRefused { message } | Self::NoBounceSlot { message } | Self::NoDevice { message, .. } => {
+            Self::IoRefused { message, .. } | Self::NoBounceSlot { message } | Self::NoDevice { message, .. } => {
                 f.write_str(message)
             }
+            Self::IoError { status: 1 } => f.write_str("the device reports an I/O error (status 1)"),
+            Self::IoError { status: 2 } => f.write_str("the device does not support the request (status 2)"),
             Self::IoError { status } => write!(f, "the device reports status {status}"),
             Self::OutOfRange { sector, count, capacity } => {
-                write!(f, "{count} sectors from sector {sector} on: the disk has {capacity}")
+                let sectors = if *count == 1 { "1 sector" } else { &format!("{count} sectors") };
+                write!(f, "{sectors} from {sector} on: the disk has {capacity}")
             }
         }
     }
@@ -71,9 +78,24 @@ pub struct Service {
     /// Pages that the host has pinned.
     pub pins: u64,
     /// Accesses that the machine has refused to the device.
-    pub refusals: u64,
+    pub refusals: Vec<Refusal>,
     /// Why the device has given up, if it has.
     pub error: Option<String>,
+}
+
+impl Service {
+    /// Why the guest cannot go on with the device. A refused store may have no one to tell but this: a device that
+    /// is refused its very last one takes everything for done.
+    pub(super) fn fault(self) -> Option<Fault> {
+        let refusal = self.refusals.first().copied();
+        let reason = match (self.error, refusal) {
+            (None, None) => return None,
+            (None, Some(refusal)) => refusal.to_string(),
+            (Some(error), Some(refusal)) if !error.contains(&refusal.to_string()) => format!("{error}: {refusal}"),
+            (Some(error), _) => error,
+        };
+        Some(Fault::NeedsReset { reason, refusal })
+    }
 }
 
 /// What a guest's I/O has come to.

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::scenario::Scenario;
-use crate::virtio::device::Served;
+use crate::virtio::device::{AnyDevice, Block, Console, Entropy, Network, Served};
+use crate::virtio::view::Refusal;
 use std::path::Path;
 use uvsim_model::Machine;
 use uvsim_model::address::PAGE_SIZE;
+use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::storage::FrameState;
 use virtio_queue::QueueT;
 
@@ -34,7 +36,12 @@ enum Manner {
     /// Reports this status.
     Status(u8),
     NeedsReset,
+    /// Its last store is refused, and it does not hear of it.
+    LastStore,
 }
+
+/// What it is refused.
+const REFUSAL: Refusal = Refusal { address: 0xdf002, page: 0xdf, write: true, rule: "T11" };
 
 /// A disk on a queue of our own: it reads and writes what the guest has shared as the host does.
 struct Disk {
@@ -162,6 +169,9 @@ impl HostDevice for Disk {
             let element = [id.to_le_bytes(), length.to_le_bytes()].concat();
             self.store(kernel, queue.used_ring() + 4 + 8 * slot, &element);
             self.store(kernel, queue.used_ring() + 2, &index.to_le_bytes());
+            if self.manner == Manner::LastStore {
+                service.refusals.push(REFUSAL);
+            }
             service.served = Served { requests: service.served.requests + 1, ..service.served };
         }
         Ok(service)
@@ -192,9 +202,9 @@ fn shared(kernel: &Kernel<'_>, address: u64) -> bool {
 fn refuses(manner: Manner, words: &str) {
     with(manner, SLOTS, true, |board, kernel| {
         let (outcome, bytes) = board.disk_read(kernel, AT, 0, 0, 8).unwrap();
-        assert_eq!(outcome, IoOutcome::IoRefused { message: words.into() });
+        assert_eq!(outcome, IoOutcome::IoRefused { message: words.into(), refusal: None });
         assert!(bytes.is_empty());
-        let IoOutcome::IoRefused { message } = board.disk_write(kernel, AT, 0, 0, &[1]).unwrap() else { panic!() };
+        let IoOutcome::IoRefused { message, .. } = board.disk_write(kernel, AT, 0, 0, &[1]).unwrap() else { panic!() };
         assert_eq!(message, format!("the driver has given the device up: {words}"));
         board.shutdown(kernel, AT).unwrap();
     });
@@ -272,6 +282,20 @@ fn devices_that_lie_are_given_up() {
 }
 
 #[test]
+fn a_refusal_that_the_device_did_not_hear_of_is_one_all_the_same() {
+    with(Manner::LastStore, SLOTS, true, |board, kernel| {
+        let words = "page 0xdf cannot be written at 0xdf002: the channel reaches no secure frame (T11)";
+        let message = format!("the device needs a reset: {words}");
+        let refused = IoOutcome::IoRefused { message: message.clone(), refusal: Some(REFUSAL) };
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (refused, vec![]));
+        assert_eq!(board.statistics(0).refusals, 1);
+        let message = format!("the driver has given the device up: {message}");
+        let refused = IoOutcome::IoRefused { message, refusal: Some(REFUSAL) };
+        assert_eq!(board.disk_write(kernel, AT, 0, 0, &[1]).unwrap(), refused);
+    });
+}
+
+#[test]
 fn bytes_beyond_a_buffer_land_in_shared_slots_and_nowhere_else() {
     with(Manner::Beyond, SLOTS, true, |board, kernel| {
         // The slot behind the data is that of the status byte, which the device then sets.
@@ -316,7 +340,7 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
         board.boot(kernel, AT).unwrap();
         assert_eq!(
             board.disk_read(kernel, AT, 0, 0, 8).unwrap().0,
-            IoOutcome::IoRefused { message: "the device does not answer".into() }
+            IoOutcome::IoRefused { message: "the device does not answer".into(), refusal: None }
         );
         board.shutdown(kernel, AT).unwrap();
         assert!(matches!(frame_state(kernel, ring), FrameState::Secure(..)));
@@ -325,15 +349,173 @@ fn rings_that_the_host_has_pinned_come_back_by_interception_108() {
     });
 }
 
+#[test]
+fn what_the_host_types_the_guest_reads() {
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    hosted(vec![Hosted::new(console)], |board, kernel| {
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, vec![]));
+        board.console_input(0, 0, b"root\n");
+        board.console_input(0, 0, b"secret\n");
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, b"root\nsecret\n".to_vec()));
+        let long: Vec<u8> = (0..10_000u32).map(|at| (at % 251) as u8).collect();
+        board.console_input(0, 0, &long);
+        assert_eq!(board.console_write(kernel, AT, 0, b"login: ").unwrap(), IoOutcome::Done, "in between");
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, long));
+        assert_eq!(board.console_read(kernel, AT, 0).unwrap(), (IoOutcome::Done, vec![]));
+        assert_eq!(board.statistics(0).bytes_read, 10_012);
+        assert!(matches!(board.console_read(kernel, AT, 1).unwrap().0, IoOutcome::NoDevice { .. }));
+    });
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 512], false, "disk").unwrap());
+    hosted(vec![Hosted::new(disk)], |board, kernel| {
+        board.console_input(0, 0, b"nobody hears it");
+        assert!(matches!(board.console_read(kernel, AT, 0).unwrap().0, IoOutcome::NoDevice { .. }));
+    });
+}
+
+/// A console of whose input there is no end.
+struct Endless(Hosted);
+
+impl HostDevice for Endless {
+    fn device_type(&self) -> u32 {
+        self.0.device_type()
+    }
+
+    fn features(&self) -> u64 {
+        self.0.features()
+    }
+
+    fn config(&self) -> &[u8] {
+        self.0.config()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        self.0.queue_sizes()
+    }
+
+    fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop> {
+        self.0.console_input(b"y");
+        self.0.serve(kernel, at, queue, queues)
+    }
+}
+
+#[test]
+fn a_console_without_end_does_not_keep_the_guest() {
+    let console = Endless(Hosted::new(AnyDevice::Console(Console::new(1 << 16))));
+    hosted_with(4, vec![console], |board, kernel| {
+        let (outcome, text) = board.console_read(kernel, AT, 0).unwrap();
+        assert_eq!((outcome, text.len()), (IoOutcome::Done, console::BUFFERS_A_READ));
+    });
+}
+
+#[test]
+fn entropy_is_that_of_the_stream() {
+    let source = || Seed(7).stream(Purpose::Entropy);
+    hosted(vec![Hosted::new(AnyDevice::Entropy(Entropy::new(source())))], |board, kernel| {
+        let mut expected = vec![0; 5000];
+        source().fill(&mut expected);
+        assert_eq!(board.entropy(kernel, AT, 0, 5000).unwrap(), (IoOutcome::Done, expected), "in two requests");
+        let statistics = board.statistics(0);
+        assert_eq!((statistics.requests, statistics.bytes_read), (2, 5000));
+    });
+}
+
+#[test]
+fn frames_that_come_in_with_a_send_are_counted() {
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    hosted(vec![Hosted::loop_back(card)], |board, kernel| {
+        for _ in 0..3 {
+            assert_eq!(board.send(kernel, AT, 0, b"ten bytes.").unwrap(), IoOutcome::Done);
+        }
+        let mut frames = 0;
+        while let (IoOutcome::Done, Some(_)) = board.receive(kernel, AT, 0).unwrap() {
+            frames += 1;
+        }
+        let statistics = board.statistics(0);
+        assert_eq!((frames, statistics.bytes_read, statistics.bytes_written), (3, 30, 30));
+    });
+}
+
+#[test]
+fn without_slots_nothing_can_come_in() {
+    let full = |size: u64| IoOutcome::NoBounceSlot {
+        message: format!("swiotlb buffer is full (sz: {size} bytes), total 0 (slots), used 0 (slots)"),
+    };
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    hosted_with(0, vec![Hosted::loop_back(card), Hosted::new(console)], |board, kernel| {
+        assert_eq!(board.receive(kernel, AT, 0).unwrap(), (full(2048), None));
+        assert_eq!(board.console_read(kernel, AT, 1).unwrap(), (full(2048), vec![]));
+        assert_eq!(board.console_write(kernel, AT, 1, b"x").unwrap(), full(1));
+        assert_eq!(board.statistics(0).no_slot, 3);
+    });
+}
+
+/// The pages of rings and bounce buffer, of which there are 128 slots.
+fn page_out_all(kernel: &mut Kernel<'_>, queues: u64) {
+    for page in (MEMORY - 128 * 2048) / PAGE_SIZE - 2 * queues..MEMORY / PAGE_SIZE {
+        if kernel.mapped(0, page).is_some() {
+            kernel.page_out(0, 0, page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_device_brings_in_what_the_host_has_paged_out_pinned_or_not() {
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    hosted(vec![Hosted::new(disk), Hosted::loop_back(card)], |board, kernel| {
+        let used = (MEMORY - 128 * 2048) / PAGE_SIZE - 2;
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (IoOutcome::Done, vec![5; 512]));
+        assert!(matches!(frame_state(kernel, used * PAGE_SIZE), FrameState::Pinned(..)));
+        page_out_all(kernel, 3);
+        assert_eq!(kernel.mapped(0, used), None);
+        assert_eq!(board.disk_read(kernel, AT, 0, 0, 1).unwrap(), (IoOutcome::Done, vec![5; 512]));
+        assert!(matches!(frame_state(kernel, used * PAGE_SIZE), FrameState::Pinned(..)));
+        // Buffers for frames wait in the bounce buffer while it is paged out.
+        assert_eq!(board.send(kernel, AT, 1, b"before").unwrap(), IoOutcome::Done);
+        page_out_all(kernel, 3);
+        for text in [&b"before"[..], b"after"] {
+            assert_eq!(board.receive(kernel, AT, 1).unwrap(), (IoOutcome::Done, Some(text.to_vec())));
+            assert_eq!(board.send(kernel, AT, 1, b"after").unwrap(), IoOutcome::Done);
+            page_out_all(kernel, 3);
+        }
+        assert_eq!(board.statistics(0).refusals, 0);
+    });
+}
+
+#[test]
+fn a_secure_page_that_is_paged_out_stays_out() {
+    let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
+    hosted(vec![Hosted::new(disk)], |board, kernel| {
+        let used = (MEMORY - 128 * 2048) / PAGE_SIZE - 2;
+        board.disk_read(kernel, AT, 0, 0, 1).unwrap();
+        // The host makes it secure behind the guest's back.
+        kernel.stop(0, 0).unwrap();
+        kernel.unshare_all(0, 0).unwrap();
+        kernel.start(0, 0).unwrap();
+        kernel.page_out(0, 0, used).unwrap();
+        let IoOutcome::IoRefused { refusal: Some(refusal), .. } = board.disk_read(kernel, AT, 0, 0, 1).unwrap().0
+        else {
+            panic!()
+        };
+        assert_eq!(refusal.rule, "T69");
+    });
+}
+
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
+    hosted_with(128, devices, test);
+}
+
+/// The same, with so many slots.
+fn hosted_with<D: HostDevice>(swiotlb: u64, devices: Vec<D>, test: impl FnOnce(&mut Board<D>, &mut Kernel<'_>)) {
     let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
-    let attach = |device: Hosted| Attachment { name: device.device_type().to_string(), iommu: true, device };
+    let attach = |device: D| Attachment { name: device.device_type().to_string(), iommu: true, device };
     let devices = devices.into_iter().map(attach).collect();
-    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb: 128, devices }]);
+    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb, devices }]);
     board.boot(&mut kernel, AT).unwrap();
     test(&mut board, &mut kernel);
     board.shutdown(&mut kernel, AT).unwrap();
@@ -341,7 +523,6 @@ fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kerne
 
 #[test]
 fn the_device_models_serve_the_drivers() {
-    use crate::virtio::device::{AnyDevice, Block, Console, Network};
     let disk = AnyDevice::Block(Block::of_memory(vec![5; 100 * 512], false, "disk").unwrap());
     let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
     let console = AnyDevice::Console(Console::new(1 << 16));

@@ -1,7 +1,7 @@
-//! Consoles: output only.
+//! Consoles.
 
-use super::hal::{GuestQueue, add_input, pop_input};
-use super::ring::Used;
+use super::hal::{GuestQueue, add_input, add_output, pop_input, pop_output};
+use super::ring::{Ring, Used};
 use super::{Driver, Request};
 use crate::virtio::port::Port;
 use virtio_drivers::device::common::Feature;
@@ -10,17 +10,23 @@ use virtio_drivers::{Error, Result};
 
 /// Descriptors of each queue.
 const SIZE: usize = 8;
-const INPUT: u16 = 0;
+/// What the host has for the guest comes in on this queue.
+pub(crate) const INPUT: u16 = 0;
 const OUTPUT: u16 = 1;
 /// Most bytes of a request.
 pub(crate) const LARGEST: usize = 4096;
+/// Bytes of the buffer that waits for input: a slot of the bounce buffer.
+pub(crate) const BUFFER: usize = 2048;
+/// The most buffers of input that are taken at once: a host may go on for ever.
+pub(crate) const BUFFERS_A_READ: usize = 1024;
 
 /// A console's driver.
 pub(crate) struct Console {
     port: Port,
     output: GuestQueue<SIZE>,
-    /// Set up as the device expects; nothing waits for input.
-    _input: GuestQueue<SIZE>,
+    input: GuestQueue<SIZE>,
+    /// The buffer that waits for input. None does before the guest reads.
+    waiting: Option<(u16, Vec<u8>)>,
 }
 
 impl Console {
@@ -29,7 +35,32 @@ impl Console {
         let input = GuestQueue::new(&mut port, INPUT, false, false)?;
         let output = GuestQueue::new(&mut port, OUTPUT, false, false)?;
         port.finish_init();
-        Ok(Self { port, output, _input: input })
+        Ok(Self { port, output, input, waiting: None })
+    }
+
+    /// Whether a buffer waits for input.
+    pub(crate) fn listens(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Has a buffer wait for input. The caller has made sure that it can be mapped.
+    pub(crate) fn listen(&mut self, ring: &mut Ring) -> Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        let id = add_output(&mut self.input, &mut buffer)?;
+        ring.begin(id);
+        self.waiting = Some((id, buffer));
+        Ok(())
+    }
+
+    /// Takes what has come in.
+    pub(crate) fn collect(&mut self, ring: &mut Ring) -> Vec<u8> {
+        let Some(used) = ring.next() else { return Vec::new() };
+        let Some((id, mut buffer)) = self.waiting.take() else { return Vec::new() };
+        match pop_output(&mut self.input, id, &mut buffer) {
+            Ok(_) => buffer.truncate(used.length as usize),
+            Err(_) => buffer.clear(),
+        }
+        buffer
     }
 }
 

@@ -49,15 +49,19 @@ impl Network {
         Ok(())
     }
 
-    /// Takes the frames that have come in. One that is shorter than its header is dropped.
-    pub(crate) fn collect(&mut self, ring: &mut Ring) {
+    /// Takes the frames that have come in; how many bytes they have. One that is shorter than its header is dropped.
+    pub(crate) fn collect(&mut self, ring: &mut Ring) -> u64 {
+        let mut bytes = 0;
         while let Some(used) = ring.next() {
             let Some(at) = self.waiting.iter().position(|(id, _)| *id == used.id) else { continue };
             let (id, mut buffer) = self.waiting.swap_remove(at);
             if let Ok((header, length)) = end_receive(&mut self.driver, id, &mut buffer) {
-                self.received.extend(buffer.get(header..header + length).map(<[u8]>::to_vec));
+                let frame = buffer.get(header..header + length);
+                bytes += frame.map_or(0, |frame| frame.len() as u64);
+                self.received.extend(frame.map(<[u8]>::to_vec));
             }
         }
+        bytes
     }
 }
 

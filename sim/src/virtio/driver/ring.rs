@@ -2,6 +2,7 @@
 
 use super::hal::DmaSpace;
 use crate::virtio::port::QueueRegisters;
+use crate::virtio::view::Refusal;
 use std::collections::VecDeque;
 
 /// Descriptor flags: another one follows; the device writes the buffer.
@@ -11,11 +12,13 @@ const WRITE: u16 = 2;
 /// A device that does not keep to the protocol. The driver does not talk to it any more.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
-    /// It has given up.
+    /// It has given up, or an access of it was refused.
     #[error("the device needs a reset: {reason}")]
     NeedsReset {
         /// What it could not do.
         reason: String,
+        /// The access that the host was refused, if that is why.
+        refusal: Option<Refusal>,
     },
     /// It has not answered although it was notified.
     #[error("the device does not answer")]
@@ -50,6 +53,17 @@ pub enum Fault {
     /// The guest was stopped while the device had a request.
     #[error("a request was interrupted")]
     Interrupted,
+}
+
+impl Fault {
+    /// The access that the host was refused, if that is why.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::NeedsReset { refusal, .. } => *refusal,
+            _ => None,
+        }
+    }
 }
 
 /// A chain that the device has used.
