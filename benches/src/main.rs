@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 use uvsim_benches::limits::aes_is_accelerated;
-use uvsim_benches::sections::{Plan, access, arrival, boot, calls, lanes, paging, replay, tebibyte, workload};
+use uvsim_benches::sections::{Plan, access, arrival, boot, calls, lanes, paging, replay, tebibyte, virtio, workload};
 use uvsim_benches::table::{HEAD, Row};
 
 /// Measures one section of the table.
 type Section = fn(&Plan) -> Vec<Row>;
 
 /// The sections by name.
-const SECTIONS: [(&str, Section); 9] = [
+const SECTIONS: [(&str, Section); 10] = [
     ("paging", paging),
     ("arrival", arrival),
     ("access", access),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, Section); 9] = [
     ("workload", workload::workload),
     ("replay", replay::replay),
     ("lanes", lanes::lanes),
+    ("virtio", virtio),
     ("tebibyte", |_| tebibyte::tebibyte()),
 ];
 

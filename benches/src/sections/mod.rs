@@ -7,12 +7,14 @@ pub mod lanes;
 mod paging;
 pub mod replay;
 pub mod tebibyte;
+mod virtio;
 pub mod workload;
 
 pub use access::access;
 pub use boot::boot;
 pub use calls::calls;
 pub use paging::{arrival, paging};
+pub use virtio::virtio;
 
 use crate::sets::{LARGE, MIDDLE, SMALL, Set};
 

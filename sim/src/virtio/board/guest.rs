@@ -14,7 +14,7 @@ use crate::virtio::port::{Port, QueueRegisters};
 use uvsim_model::address::{GuestAddress, PAGE_SIZE};
 use uvsim_model::storage::FrameState;
 use uvsim_model::uvc::Command;
-use virtio_drivers::Error;
+use virtio_drivers::{BufferDirection, Error};
 use virtio_queue::{Queue, QueueT};
 
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
@@ -157,9 +157,14 @@ impl<D: HostDevice> GuestBoard<D> {
         }
         self.statistics.requests += 1;
         self.statistics.slot_series.push((self.statistics.requests, self.space.pool.used()));
-        let done = match self.work(kernel, at, device, &[])? {
-            Ok(()) => self.end(device, request),
-            Err(fault) => Err(fault),
+        let done = match self.work(kernel, at, device, &[]) {
+            Ok(Ok(())) => self.end(device, request),
+            Ok(Err(fault)) => Err(fault),
+            // Its answer could not be told from that of the next.
+            Err(stop) => {
+                self.fail(device, Fault::Interrupted);
+                return Err(stop);
+            }
         };
         match done {
             Ok(outcome) => {
@@ -418,10 +423,15 @@ impl<D: HostDevice> GuestBoard<D> {
         }
     }
 
-    /// The driver gives the device up.
+    /// The driver gives the device up. As Linux resets the device then, the slots that it had are free again.
     fn fail(&mut self, device: usize, fault: Fault) -> IoOutcome {
         let (message, refusal) = (fault.to_string(), fault.refusal());
         if let State::Bound(bound) = &mut self.devices[device].state {
+            for (ring, queue) in bound.rings.iter_mut().zip(bound.port.queues()) {
+                for address in ring.abandon(&self.space, &queue) {
+                    self.space.pool.unmap(address, &mut [], BufferDirection::DriverToDevice);
+                }
+            }
             bound.broken = Some(fault);
         }
         IoOutcome::IoRefused { message, refusal }

@@ -51,7 +51,10 @@ impl<'a, M: GuestMemory> Ring<'a, M> {
             writable: Part::default(),
         };
         let mut goes_on = true;
+        let mut left = self.queue.size();
         for descriptor in descriptors {
+            // Only an indirect table can be so long, and such tables are not offered.
+            left = left.checked_sub(1).ok_or_else(|| chain.malformed("it is longer than the ring"))?;
             let part = if descriptor.is_write_only() { &mut chain.writable } else { &mut chain.readable };
             part.buffers.push((descriptor.addr().0, descriptor.len()));
             part.left += u64::from(descriptor.len());

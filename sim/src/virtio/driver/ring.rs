@@ -50,6 +50,9 @@ pub enum Fault {
     /// The driver has been given an address that no device can use.
     #[error("a buffer could not be mapped")]
     Unmapped,
+    /// The guest was stopped while the device had a request.
+    #[error("a request was interrupted")]
+    Interrupted,
 }
 
 impl Fault {
@@ -91,6 +94,13 @@ impl Ring {
         self.used.pop_front()
     }
 
+    /// The driver waits for no chain any more; the addresses of all buffers that the device had.
+    pub(crate) fn abandon(&mut self, space: &DmaSpace, queue: &QueueRegisters) -> Vec<u64> {
+        let used = self.used.drain(..).map(|used| used.id);
+        let heads = self.in_flight.drain(..).chain(used);
+        heads.flat_map(|head| buffers(space, queue, head)).map(|(address, ..)| address).collect()
+    }
+
     /// Looks at the mirror of the used ring; the buffers of newly used chains that the device may have written.
     ///
     /// # Errors
@@ -122,9 +132,15 @@ impl Ring {
     }
 }
 
-/// The buffers of a chain that the device may write. The descriptor table is the driver's own, the device has no hand
-/// in the mirror of it.
+/// The buffers of a chain that the device may write.
 fn writable(space: &DmaSpace, queue: &QueueRegisters, head: u16) -> Vec<(u64, u64)> {
+    let buffers = buffers(space, queue, head).into_iter();
+    buffers.filter_map(|(address, length, write)| write.then_some((address, length))).collect()
+}
+
+/// The buffers of a chain: address, length, whether the device may write. The descriptor table is the driver's own,
+/// the device has no hand in the mirror of it.
+fn buffers(space: &DmaSpace, queue: &QueueRegisters, head: u16) -> Vec<(u64, u64, bool)> {
     let mut buffers = Vec::new();
     let mut next = Some(head);
     for _ in 0..queue.size {
@@ -133,9 +149,7 @@ fn writable(space: &DmaSpace, queue: &QueueRegisters, head: u16) -> Vec<(u64, u6
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let address = bytes[..8].iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
         let length = u64::from(half(8)) | u64::from(half(10)) << 16;
-        if half(12) & WRITE != 0 {
-            buffers.push((address, length));
-        }
+        buffers.push((address, length, half(12) & WRITE != 0));
         next = (half(12) & NEXT != 0).then(|| half(14));
     }
     buffers

@@ -23,7 +23,7 @@ use crate::virtio::view::HostView;
 const DISK: u64 = 16 * 512;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(384))]
     #[test]
     fn devices_get_what_is_shared_and_nothing_else(
         start in vec(start(), PAGES as usize),
@@ -322,7 +322,7 @@ impl Bench {
 }
 
 /// A file without a name.
-fn scratch() -> File {
+pub(super) fn scratch() -> File {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("uvsim-virtio-leaks-{}-{number}", std::process::id()));

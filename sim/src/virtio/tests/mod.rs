@@ -1,7 +1,9 @@
 //! Devices and the view of the host, on a machine and on plain memory.
 
 mod devices;
+mod drivers;
 mod leaks;
+mod liars;
 mod view;
 mod watched;
 

@@ -357,7 +357,7 @@ impl<'a, 'k, 'm> Watched<'a, 'k, 'm> {
             seen
         });
         let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT && slice.len() > 0 {
+        if kept.len() < KEPT && !slice.is_empty() {
             kept.push(Kept { address, slice, seen });
         }
     }
