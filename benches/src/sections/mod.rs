@@ -5,6 +5,7 @@ mod boot;
 mod calls;
 pub mod lanes;
 mod paging;
+pub mod replay;
 pub mod tebibyte;
 pub mod workload;
 

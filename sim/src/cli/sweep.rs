@@ -3,8 +3,8 @@
 use super::complain;
 use anstream::stream::IsTerminal;
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Display;
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use uvsim::paging::{DEFAULT_WINDOW, PolicyKind};
@@ -12,12 +12,22 @@ use uvsim::run::Status;
 use uvsim::sweep::{self, FrameList, Progress, Request, Settings, Shard, Summary, SweepError};
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
 
+const EXAMPLES: &str = "\
+Examples:
+  uvsim sweep --trace sort.uvtrace.gz --policy lru,fifo --frames 16..=256:*2 --out results
+  uvsim sweep --trace *.uvtrace.gz --out results --resume
+  uvsim sweep --trace *.uvtrace.gz --shard 1/2 --out one
+  uvsim sweep --trace *.uvtrace.gz --shard 2/2 --out two
+  uvsim sweep merge one two --out whole";
+
 /// Replay traces under many policies and limits of frames, and draw the curves
 ///
 /// Each cell of the grid trace × generation × policy × frames is a fresh machine with one protected guest. Results
 /// depend on nothing but the traces, the axes and the seed.
+///
+/// A sweep that was interrupted goes on with --resume. With --shard it is spread over hosts: see `merge`.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     joined: Option<Joined>,
@@ -28,6 +38,8 @@ pub(super) struct Arguments {
     #[arg(long, value_delimiter = ',', value_name = "POLICY,...", default_value = "lru", value_parser = policy)]
     policy: Vec<PolicyKind>,
     /// Most pages resident: numbers, ranges and shares of the trace's pages, such as `16,64..=1024:*2,50%`
+    ///
+    /// A range doubles with `:*2`, goes by sixteen with `:+16`, and has every number without.
     #[arg(long, value_name = "LIST", default_value = "10%,25%,50%,75%,100%")]
     frames: FrameList,
     /// Machine generations: z15, z16, z17
@@ -37,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Cipher::Gcm)]
     cipher: Cipher,
     /// When an exported page is encrypted anew
-    #[arg(long, value_enum, default_value_t = Detection::Digest)]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Detection::Digest)]
     change_detection: Detection,
     /// Accesses of the working-set window
     #[arg(long, value_name = "ACCESSES", default_value_t = DEFAULT_WINDOW, value_parser = clap::value_parser!(u64).range(1..))]
@@ -140,13 +152,20 @@ fn swept(arguments: Arguments) -> Result<Summary, SweepError> {
         measure: arguments.measure,
     };
     let bar = if arguments.quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} cells, {eta} left") {
-        bar.set_style(style);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cells{left}") {
+        bar.set_style(style.with_key("left", left));
     }
     let bar = Bar(bar);
     let done = sweep::sweep(&request, &bar);
     bar.0.finish_and_clear();
     done
+}
+
+/// How long it will take, once that can be told.
+fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    if !state.eta().is_zero() {
+        let _ = write!(out, ", {:#} left", HumanDuration(state.eta()));
+    }
 }
 
 struct Bar(ProgressBar);

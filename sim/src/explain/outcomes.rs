@@ -77,11 +77,13 @@ pub(super) static ALL: &[Outcome] = &[
         name: "io-refused",
         meaning: "The channel could not access the frame because it is secure. There is no program interruption; no \
             byte was \
-            transferred. A statement about a device of the guest ends so, too, when the device cannot use its rings.",
+            transferred. A statement about a device of the guest ends so, too, when the device is refused a ring or a \
+            buffer: the host could not pin the page because it is not shared, or the channel refused its frame. The \
+            message tells which page.",
         raised_by: "`device read` and `device write`, statements of guests about their devices.",
         answer: "A host makes the page accessible first: pin it if it is shared, else export it (`host \
             make-accessible`).",
-        rules: "T10 T11 I-09 Q33 D23",
+        rules: "T10 T11 T69 I-09 Q33 D23",
         source: "The channel's refusal is inferred from how Linux prepares pages for I/O; the word is the scenario \
             language's.",
     },

@@ -1,5 +1,7 @@
 //! A run as a person reads it: steps, one line per statement, and at a failure the state that differs.
 
+mod io;
+
 use super::words::{described, observed};
 use super::{Counts, Failure, FileEnd, IoEnd, Report, StatementEnd, Status, Turn, Verdict, WorkloadEnd};
 use crate::domain::{self, Domain, Severity};
@@ -313,19 +315,11 @@ impl<W: Write> Report for Human<W> {
         if self.quiet {
             return;
         }
-        let c = &end.counters;
         self.line("");
         self.line(&format!("  {}", format!("devices of {}", end.guest.name).style(TITLE)));
-        let bytes = format!("{} bytes read, {} written", c.bytes_read, c.bytes_written);
-        let rows = [
-            ("requests", format!("{}, {} notifications, {bytes}", c.requests, c.notifications)),
-            ("bounce buffer", format!("{} copies, {} bytes", c.bounce_copies, c.bounce_bytes)),
-            ("slots", format!("{} of 2 KiB, {} in use at most", c.slots, c.slots_peak)),
-            ("calls", format!("{} shares, {} unshares, {} pins, {} unpins", c.shares, c.unshares, c.pins, c.unpins)),
-            ("refusals", c.refusals.to_string()),
-        ];
-        for (what, value) in rows {
-            self.line(&format!("    {} {value}", format!("{what:<14}").style(DIM)));
+        for io::Line { label, text } in io::lines(&end.counters, self.width) {
+            // Nothing but the label is dim, and nothing follows a label that stands alone.
+            self.line(&format!("{}{text}", label.style(DIM)));
         }
     }
 

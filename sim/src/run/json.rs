@@ -154,6 +154,7 @@ impl<W: Write> Report for Json<W> {
             "shares": c.shares,
             "unshares": c.unshares,
             "refusals": c.refusals,
+            "no_slot": c.no_slot,
             "cost": { "copies": c.bounce_copies, "queue": c.notifications, "uv_calls": c.calls() },
         });
         self.at("io", scenario, end.guest.place, rest);

@@ -149,6 +149,8 @@ pub struct IoCounters {
     pub slots_peak: u64,
     /// Number of a request, from 1, and slots in use while the device had it; at most 64 points.
     pub slots_over_time: Vec<(u64, u64)>,
+    /// Requests that found no slot, and never reached their device.
+    pub no_slot: u64,
     /// Pages that the host pinned for its devices.
     pub pins: u64,
     /// Pages that it released.

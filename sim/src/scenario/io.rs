@@ -57,7 +57,7 @@ pub struct GuestDevice {
 /// What a device is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceKind {
-    /// `disk`: a copy of a file, or zeros. At least one sector.
+    /// `disk`: a copy of a file, or zeros. Whole sectors, at least one.
     Disk {
         /// What lies on it at first.
         content: DiskContent,
@@ -100,14 +100,14 @@ impl DeviceKind {
 /// What lies on a disk at first. Runs write to a copy of their own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskContent {
-    /// The content of a file.
+    /// The content of a file, filled up with zeros.
     Bytes(Arc<[u8]>),
     /// This many zeros.
     Zeros(u64),
 }
 
 impl DiskContent {
-    /// Whole sectors; what is left of a file behind them cannot be reached.
+    /// Sectors.
     #[must_use]
     pub fn sectors(&self) -> u64 {
         let bytes = match self {

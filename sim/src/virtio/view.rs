@@ -144,7 +144,8 @@ pub struct Refusal {
     pub page: u64,
     /// The device wanted to write.
     pub write: bool,
-    /// The rule: T69 where the page could not be pinned, T11 where the channel refused.
+    /// The rule: T69 where the page could not be pinned, T11 where the channel refused, another where the host could not
+    /// bring the page in.
     pub rule: &'static str,
 }
 

@@ -308,6 +308,7 @@ impl Runner<'_, '_, '_> {
                 slots: devices.slots.into(),
                 slots_peak: found.slots_peak,
                 slots_over_time: thinned(&found.slot_series),
+                no_slot: found.no_slot,
                 pins: found.pin_calls,
                 unpins: found.unpin_calls,
                 shares: found.share_calls,

@@ -1,4 +1,4 @@
-//! `disk NAME (file=PATH | size=SIZE)`, `net NAME [to="GUEST:NAME"]`, `console`, `rng` of a guest.
+//! `disk NAME [file=PATH] [size=SIZE]`, `net NAME [to="GUEST:NAME"]`, `console`, `rng` of a guest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use miette::SourceSpan;
 use uvsim_model::address::PAGE_SIZE;
 
 use super::super::document::{GuestId, Load};
-use super::super::files::MAX_DATA_LENGTH;
+use super::super::files::{FileError, MAX_DATA_LENGTH};
 use super::super::io::{DEFAULT_SLOTS, DeviceKind, DiskContent, GuestDevice, GuestDevices, SECTOR};
 use super::super::reader::NodeReader;
 use super::super::syntax::shown;
 use super::Decoder;
+use super::verb::wanted;
 use crate::domain::{self, Domain};
 use crate::image::SeImage;
 
@@ -102,34 +103,76 @@ impl Decoder<'_, '_> {
     }
 
     fn disk(&mut self, reader: &mut NodeReader<'_>) -> Option<DeviceKind> {
-        let given = self.one_of(reader, &["file", "size"], true);
+        let (file, size) = (reader.property("file"), reader.property("size"));
         let read_only = self.switch(reader, "read-only", false);
-        let (kind, entry) = given?;
-        let content =
-            if kind == "file" { self.disk_file(entry)? } else { DiskContent::Zeros(self.reports.size(entry)?) };
-        if let DiskContent::Zeros(length) = content
-            && length > MAX_DATA_LENGTH
-        {
-            let message = format!("a disk of {length} bytes is more than this simulator keeps");
-            return self.reports.error(entry.span(), message, "too large", "at most 1 GiB");
+        if let Some(entry) = reader.property("persist") {
+            let message = "a run writes to a copy of a disk, never to its file".to_owned();
+            let help = "remove it: so a run can be repeated. What is on the disk in the end shows `guest disk-read`";
+            return self.reports.error(entry.span(), message, "not possible", help);
         }
-        if content.sectors() == 0 {
-            let message = format!("a disk has at least one sector of {SECTOR} bytes");
-            return self.reports.error(entry.span(), message, "too small", "");
-        }
+        let size = size.map(|entry| self.disk_size(entry).map(|bytes| (entry, bytes)));
+        let content = match (file, size) {
+            (Some(file), size) => self.disk_file(file, wanted(size)?)?,
+            (None, Some(size)) => DiskContent::Zeros(size?.1),
+            (None, None) => {
+                let (span, message) = (reader.span(), "`disk` lacks one of: file= size=".to_owned());
+                return self.reports.error(span, message, "one of them expected", "");
+            }
+        };
         Some(DeviceKind::Disk { content, read_only: read_only? })
     }
 
-    fn disk_file(&mut self, entry: &KdlEntry) -> Option<DiskContent> {
+    /// Whole sectors, at least one.
+    fn disk_size(&mut self, entry: &KdlEntry) -> Option<u64> {
+        let bytes = self.reports.size(entry)?;
+        if bytes > MAX_DATA_LENGTH {
+            let message = format!("a disk of {bytes} bytes is more than this simulator keeps");
+            return self.reports.error(entry.span(), message, "too large", "at most 1 GiB");
+        }
+        if bytes < SECTOR {
+            let message = format!("a disk has at least one sector of {SECTOR} bytes");
+            return self.reports.error(entry.span(), message, "too small", "");
+        }
+        if !bytes.is_multiple_of(SECTOR) {
+            let (below, above) = (bytes / SECTOR * SECTOR, bytes.next_multiple_of(SECTOR));
+            let message = format!("a disk of {bytes} bytes has no whole number of sectors of {SECTOR} bytes");
+            let help = format!("write \"{below}B\" or \"{above}B\"");
+            return self.reports.error(entry.span(), message, "not a multiple", help);
+        }
+        Some(bytes)
+    }
+
+    /// A copy of a file, with zeros behind it: up to the size that is wanted, or, as QEMU does, to whole sectors.
+    fn disk_file(&mut self, entry: &KdlEntry, size: Option<(&KdlEntry, u64)>) -> Option<DiskContent> {
         let path = self.reports.text(entry, "a path")?;
-        match self.files.read(Path::new(path), MAX_DATA_LENGTH) {
-            Ok(bytes) => Some(DiskContent::Bytes(Arc::from(bytes))),
+        let mut bytes = match self.files.read(Path::new(path), MAX_DATA_LENGTH) {
+            Ok(bytes) => bytes,
             Err(error) => {
                 let message = format!("the disk `{}` cannot be read: {error}", shown(path));
-                let help = "paths are relative to the folder of the scenario";
-                self.reports.error(entry.span(), message, "not usable", help)
+                let help = match error {
+                    FileError::TooLong { .. } => "a disk has at most 1 GiB",
+                    _ => "paths are relative to the folder of the scenario",
+                };
+                return self.reports.error(entry.span(), message, "not usable", help);
             }
+        };
+        let length = bytes.len() as u64;
+        match size {
+            Some((size_entry, size)) if length > size => {
+                let message = format!("`{}` has {length} bytes and does not fit on a disk of {size}", shown(path));
+                let help = format!("size=\"{}B\" at least, or leave `size=` out", length.next_multiple_of(SECTOR));
+                return self.reports.error(size_entry.span(), message, "too small", help);
+            }
+            None if length == 0 => {
+                let message = format!("the disk `{}` is empty", shown(path));
+                let help = format!("a disk has at least one sector of {SECTOR} bytes: give it a `size=` as well");
+                return self.reports.error(entry.span(), message, "not usable", help);
+            }
+            _ => {}
         }
+        let sectors = size.map_or(length.next_multiple_of(SECTOR), |(_, size)| size);
+        bytes.resize(usize::try_from(sectors).ok()?, 0);
+        Some(DiskContent::Bytes(Arc::from(bytes)))
     }
 
     /// What the devices need of the memory is there, and nothing is loaded into it.

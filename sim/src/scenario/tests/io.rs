@@ -77,7 +77,8 @@ fn devices_that_cannot_be() {
     rejects(&guest("", "disk d size=\"511B\""), "at least one sector", "size=\"511B\"");
     rejects(&guest("", "disk d size=\"2GiB\""), "more than this simulator keeps", "size=\"2GiB\"");
     rejects(&guest("", "disk d size=\"1MiB\" readonly=#true"), "`disk` has no property `readonly`", "readonly=#true");
-    rejects(&guest("", "disk d size=\"1MiB\" persist=#true"), "`disk` has no property `persist`", "persist=#true");
+    rejects(&guest("", "disk d size=\"1MiB\" persist=#true"), "never to its file", "persist=#true");
+    rejects(&guest("", "disk d size=\"1000B\""), "1000 bytes has no whole number of sectors", "size=\"1000B\"");
     rejects(&guest("", "rng iommu=on"), "#true or #false", "iommu=on");
     rejects(&guest("", "disk d size=\"1MiB\"; net d"), "a second device named `d`", "net d");
     rejects(&guest("", "console; console"), "a second `console`", "console");
@@ -136,14 +137,60 @@ fn with_file(node: &str, content: Result<Vec<u8>, FileError>) -> Result<Scenario
 fn disks_from_files() {
     let disk = "disk d file=\"disk.img\"";
     let message = |content| with_file(disk, content).expect_err("it is broken").errors()[0].message.clone();
-    assert!(message(Ok(Vec::new())).contains("at least one sector"));
-    assert!(message(Ok(vec![1; 511])).contains("at least one sector"));
+    assert_eq!(message(Ok(Vec::new())), "the disk `disk.img` is empty");
     assert_eq!(message(Err(FileError::Missing)), "the disk `disk.img` cannot be read: there is no such file");
-    let scenario = with_file(disk, Ok(vec![1; 1025])).unwrap();
-    match &devices(&scenario, 0).devices[0].kind {
-        DeviceKind::Disk { content, read_only: false } => assert_eq!(content.sectors(), 2),
-        other => panic!("{other:?}"),
+    assert_eq!(message(Err(FileError::Directory)), "the disk `disk.img` cannot be read: it is a directory");
+    let error = with_file(disk, Err(FileError::TooLong { limit: 1 << 30 })).unwrap_err();
+    assert_eq!(error.errors()[0].help.as_deref(), Some("a disk has at most 1 GiB"));
+    let content = |node: &str, file: usize| {
+        let scenario = with_file(node, Ok(vec![1; file])).unwrap();
+        match &devices(&scenario, 0).devices[0].kind {
+            DeviceKind::Disk { content: DiskContent::Bytes(bytes), read_only: false } => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(content(disk, 511), [&[1; 511][..], &[0]].concat(), "filled up to a sector");
+    assert_eq!(content(disk, 1024), [1; 1024]);
+    assert_eq!(content(disk, 1025), [&[1; 1025][..], &[0; 511]].concat());
+}
+
+#[test]
+fn a_file_on_a_disk_of_a_given_size() {
+    let disk = "disk d file=\"disk.img\" size=\"1KiB\"";
+    for (file, sectors) in [(0, 2), (1000, 2), (1024, 2)] {
+        let scenario = with_file(disk, Ok(vec![1; file])).unwrap();
+        let DeviceKind::Disk { content, .. } = &devices(&scenario, 0).devices[0].kind else { panic!() };
+        assert_eq!(content.sectors(), sectors);
     }
+    let errors = with_file(disk, Ok(vec![1; 1025])).unwrap_err();
+    let error = &errors.errors()[0];
+    assert_eq!(error.message, "`disk.img` has 1025 bytes and does not fit on a disk of 1024");
+    assert_eq!(error.help.as_deref(), Some("size=\"1536B\" at least, or leave `size=` out"));
+    let place = error.place.expect("it has a place");
+    assert_eq!((place.line, place.column), (3, 24), "that of the size");
+}
+
+/// A file that may only be read does for a disk that is written: runs write to a copy.
+#[test]
+fn the_file_of_a_disk_is_only_read() {
+    let folder = std::env::temp_dir().join(format!("uvsim-disk-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let image = folder.join("disk.img");
+    std::fs::write(&image, "before").unwrap();
+    let mut permissions = std::fs::metadata(&image).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&image, permissions).unwrap();
+    let path = folder.join("s.kdl");
+    let text = "scenario s\nguest a memory=\"1MiB\" { disk d file=\"disk.img\"; }\nstep t {\n\
+                guest disk-read a disk=d sector=0 count=1 text=before\n\
+                guest disk-write a disk=d sector=0 text=after\n\
+                guest disk-read a disk=d sector=0 count=1 text=after\n}";
+    std::fs::write(&path, text).unwrap();
+    let (first, second) = (crate::run::transcript(&path), crate::run::transcript(&path));
+    let left = std::fs::read(&image).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(first == second && first.ends_with("exit status 0\n"), "{first}");
+    assert_eq!(left, b"before");
 }
 
 #[test]

@@ -187,6 +187,14 @@ impl<D: HostDevice> GuestBoard<D> {
             Ok(_) => return Ok((wrong_kind(&slot.name), None)),
             Err(outcome) => return Ok((outcome, None)),
         }
+        self.receive_frames(device);
+        if let (Some((network, _)), Err(full)) =
+            (self.devices[device].network(), self.space.pool.would_fit(&[BUFFER as u64]))
+            && network.missing() == network::BUFFERS
+        {
+            self.statistics.no_slot += 1;
+            return Ok((IoOutcome::NoBounceSlot { message: full.to_string() }, None));
+        }
         if let Err(fault) = self.work(kernel, at, device, &[network::RECEIVE])? {
             return Ok((self.fail(device, fault), None));
         }
@@ -195,7 +203,8 @@ impl<D: HostDevice> GuestBoard<D> {
         Ok((IoOutcome::Done, frame))
     }
 
-    /// Takes all that the host has for a console. What came before a failure is given as well.
+    /// Takes what the host has for a console: all of it, unless that never ends. What came before a failure is given
+    /// as well.
     pub(super) fn console_read(
         &mut self,
         kernel: &mut Kernel<'_>,
@@ -203,7 +212,7 @@ impl<D: HostDevice> GuestBoard<D> {
         device: usize,
     ) -> Result<(IoOutcome, Vec<u8>), Stop> {
         let mut text = Vec::new();
-        loop {
+        for _ in 0..console::BUFFERS_A_READ {
             if let Err(outcome) = self.listen(device) {
                 return Ok((outcome, text));
             }
@@ -213,11 +222,12 @@ impl<D: HostDevice> GuestBoard<D> {
             let (space, slot) = (&mut self.space, &mut self.devices[device]);
             let come = slot.console().map_or(Vec::new(), |(console, ring)| space.enter(|| console.collect(ring)));
             if come.is_empty() {
-                return Ok((IoOutcome::Done, text));
+                break;
             }
             self.statistics.bytes_read += come.len() as u64;
             text.extend(come);
         }
+        Ok((IoOutcome::Done, text))
     }
 
     /// Has a buffer of a console wait for input, unless one does.

@@ -372,6 +372,41 @@ fn what_the_host_types_the_guest_reads() {
     });
 }
 
+/// A console of whose input there is no end.
+struct Endless(Hosted);
+
+impl HostDevice for Endless {
+    fn device_type(&self) -> u32 {
+        self.0.device_type()
+    }
+
+    fn features(&self) -> u64 {
+        self.0.features()
+    }
+
+    fn config(&self) -> &[u8] {
+        self.0.config()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        self.0.queue_sizes()
+    }
+
+    fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop> {
+        self.0.console_input(b"y");
+        self.0.serve(kernel, at, queue, queues)
+    }
+}
+
+#[test]
+fn a_console_without_end_does_not_keep_the_guest() {
+    let console = Endless(Hosted::new(AnyDevice::Console(Console::new(1 << 16))));
+    hosted_with(4, vec![console], |board, kernel| {
+        let (outcome, text) = board.console_read(kernel, AT, 0).unwrap();
+        assert_eq!((outcome, text.len()), (IoOutcome::Done, console::BUFFERS_A_READ));
+    });
+}
+
 #[test]
 fn entropy_is_that_of_the_stream() {
     let source = || Seed(7).stream(Purpose::Entropy);
@@ -397,6 +432,21 @@ fn frames_that_come_in_with_a_send_are_counted() {
         }
         let statistics = board.statistics(0);
         assert_eq!((frames, statistics.bytes_read, statistics.bytes_written), (3, 30, 30));
+    });
+}
+
+#[test]
+fn without_slots_nothing_can_come_in() {
+    let full = |size: u64| IoOutcome::NoBounceSlot {
+        message: format!("swiotlb buffer is full (sz: {size} bytes), total 0 (slots), used 0 (slots)"),
+    };
+    let card = AnyDevice::Network(Network::new([2, 0, 0, 0, 0, 1], 16));
+    let console = AnyDevice::Console(Console::new(1 << 16));
+    hosted_with(0, vec![Hosted::loop_back(card), Hosted::new(console)], |board, kernel| {
+        assert_eq!(board.receive(kernel, AT, 0).unwrap(), (full(2048), None));
+        assert_eq!(board.console_read(kernel, AT, 1).unwrap(), (full(2048), vec![]));
+        assert_eq!(board.console_write(kernel, AT, 1, b"x").unwrap(), full(1));
+        assert_eq!(board.statistics(0).no_slot, 3);
     });
 }
 
@@ -454,13 +504,18 @@ fn a_secure_page_that_is_paged_out_stays_out() {
 
 /// A board with the device models, on a running guest.
 fn hosted(devices: Vec<Hosted>, test: impl FnOnce(&mut Board<Hosted>, &mut Kernel<'_>)) {
+    hosted_with(128, devices, test);
+}
+
+/// The same, with so many slots.
+fn hosted_with<D: HostDevice>(swiotlb: u64, devices: Vec<D>, test: impl FnOnce(&mut Board<D>, &mut Kernel<'_>)) {
     let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
     let machine = Machine::new(scenario.machine.clone()).unwrap();
     let Ok(mut kernel) = crate::run::boot(&machine, &scenario) else { panic!("no boot") };
     kernel.watch = false;
-    let attach = |device: Hosted| Attachment { name: device.device_type().to_string(), iommu: true, device };
+    let attach = |device: D| Attachment { name: device.device_type().to_string(), iommu: true, device };
     let devices = devices.into_iter().map(attach).collect();
-    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb: 128, devices }]);
+    let mut board = Board::new(vec![GuestDevices { memory: MEMORY, swiotlb, devices }]);
     board.boot(&mut kernel, AT).unwrap();
     test(&mut board, &mut kernel);
     board.shutdown(&mut kernel, AT).unwrap();

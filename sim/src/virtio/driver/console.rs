@@ -17,6 +17,8 @@ const OUTPUT: u16 = 1;
 pub(crate) const LARGEST: usize = 4096;
 /// Bytes of the buffer that waits for input: a slot of the bounce buffer.
 pub(crate) const BUFFER: usize = 2048;
+/// The most buffers of input that are taken at once: a host may go on for ever.
+pub(crate) const BUFFERS_A_READ: usize = 1024;
 
 /// A console's driver.
 pub(crate) struct Console {
