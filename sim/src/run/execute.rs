@@ -35,6 +35,7 @@ impl<'s> Runner<'s, '_, '_> {
             Verb::CheckLeaks { guest, check } => self.check_leaks(*guest, *check),
             Verb::CheckIo { guest, check } => self.check_io(*guest, *check),
             Verb::GuestIo { guest, io } => self.guest_io(statement, *guest, io),
+            Verb::HostConsole { guest, console, text } => self.host_console(statement, *guest, *console, text),
             Verb::CheckInvariants => self.check_invariants(),
             Verb::GuestVerify { guest, address, data, frames } => {
                 self.verify(statement, *guest, GuestAddress(*address), data, *frames)
@@ -104,7 +105,6 @@ impl<'s> Runner<'s, '_, '_> {
             }
             Verb::HostFlipHeader { guest, bit } => self.kernel.flip_header(guest.0, *bit),
             Verb::HostResetMachine => self.kernel.reset_machine(cpu),
-            Verb::HostConsoleWrite { guest, console, text } => Ok(self.host_console_write(*guest, *console, text)),
             Verb::HostFaults { policy } => {
                 self.faults = match policy {
                     FaultPolicy::Linux => FaultAnswers::Linux,

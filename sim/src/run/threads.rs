@@ -37,7 +37,7 @@ impl<'s> Runner<'s, '_, '_> {
             Node::Statement(statement) => {
                 let why = match &statement.verb {
                     Verb::HostResetMachine => "all other CPUs would have to stop",
-                    Verb::GuestIo { .. } | Verb::HostConsoleWrite { .. } | Verb::CheckIo { .. } => {
+                    Verb::GuestIo { .. } | Verb::HostConsole { .. } | Verb::CheckIo { .. } => {
                         "devices do not run on threads"
                     }
                     Verb::HostStart { guest } if self.scenario.guest(*guest).devices.is_some() => {

@@ -105,7 +105,7 @@ impl Verb {
             | Self::HostLoadImage { guest, .. }
             | Self::GuestDiagnose { guest, .. }
             | Self::GuestSetPrefix { guest, .. }
-            | Self::HostConsoleWrite { guest, .. }
+            | Self::HostConsole { guest, .. }
             | Self::GuestIo { guest, .. } => vec![(*guest, ALL_PAGES)],
             _ => self.guest_stores().into_iter().collect(),
         };
@@ -155,7 +155,7 @@ impl Verb {
             | Self::GuestSetPrefix { guest, .. }
             | Self::GuestUvc { guest, .. }
             | Self::GuestIo { guest, .. }
-            | Self::HostConsoleWrite { guest, .. }
+            | Self::HostConsole { guest, .. }
             | Self::CheckCpu { guest, .. }
             | Self::CheckLeaks { guest, .. }
             | Self::CheckIo { guest, .. } => Some(*guest),

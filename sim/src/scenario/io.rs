@@ -153,6 +153,20 @@ impl GuestIo {
     }
 }
 
+/// What the host does at its end of a console.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConsoleText {
+    /// Has text for the guest, which reads it by a [`GuestIo::ConsoleRead`].
+    Write(Vec<u8>),
+    /// Takes what the guest has written by [`GuestIo::ConsoleWrite`].
+    Read {
+        /// Where it is kept.
+        save: Option<BufferId>,
+        /// What it is to be.
+        compare: Option<Source>,
+    },
+}
+
 /// What a disk is given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskData {

@@ -35,8 +35,8 @@ pub use error::{LocatedError, MAX_ERRORS, ScenarioError, ScenarioErrors};
 pub(crate) use files::read as read_file;
 pub use files::{DataFiles, FileError, MAX_DATA_LENGTH, MAX_SCENARIO_LENGTH};
 pub use io::{
-    DEFAULT_SLOTS, DeviceKind, DiskContent, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck, RING_PAGES, SECTOR,
-    SLOT,
+    ConsoleText, DEFAULT_SLOTS, DeviceKind, DiskContent, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck,
+    RING_PAGES, SECTOR, SLOT,
 };
 pub use life::{
     CpuCheck, CpuReset, CpuState, GuestDiagnose, ImagePart, LeakCheck, MpState, PV_COMMANDS, PvCommand, Unpack,

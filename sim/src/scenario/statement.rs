@@ -4,7 +4,7 @@ use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::{Command, Field};
 
 use super::document::{BufferId, GuestId};
-use super::io::{GuestIo, IoCheck};
+use super::io::{ConsoleText, GuestIo, IoCheck};
 use super::life::{CpuCheck, CpuReset, GuestDiagnose, ImagePart, LeakCheck, MpState, PvCommand};
 use super::outcome::Expectation;
 use super::place::Place;
@@ -149,8 +149,8 @@ pub enum Verb {
     GuestUvc { guest: GuestId, call: UvcCall },
     /// `guest disk-read`, `disk-write`, `send`, `receive`, `console-write`, `entropy`, `remove-devices`
     GuestIo { guest: GuestId, io: GuestIo },
-    /// `host console-write`: text for the guest, which reads it by a [`GuestIo::ConsoleRead`].
-    HostConsoleWrite { guest: GuestId, console: usize, text: Vec<u8> },
+    /// `host console-write`, `console-read`: the other end of what a guest does by [`GuestIo`].
+    HostConsole { guest: GuestId, console: usize, text: ConsoleText },
     /// `check page`
     CheckPage { pages: Pages, check: PageCheck },
     /// `check equal`: same length, same bytes.
@@ -177,6 +177,7 @@ impl Verb {
             }
             Self::GuestDiagnose { diagnose, .. } => diagnose.register.is_some(),
             Self::GuestIo { io, .. } => io.compares(),
+            Self::HostConsole { text, .. } => matches!(text, ConsoleText::Read { compare: Some(_), .. }),
             Self::GuestVerify { .. }
             | Self::CheckPage { .. }
             | Self::CheckEqual { .. }

@@ -36,9 +36,9 @@ pub trait HostDevice {
     /// # Errors
     /// The host cannot go on. What the device makes of the guest's rings is no error but part of the answer.
     fn serve(&mut self, kernel: &mut Kernel<'_>, at: IoAt, queue: u16, queues: &mut [Queue]) -> Result<Service, Stop>;
-    /// What has been written to it, if it is a console.
-    fn console_output(&self) -> &[u8] {
-        &[]
+    /// Takes what has been written to it, if it is a console.
+    fn take_console_output(&mut self) -> Vec<u8> {
+        Vec::new()
     }
     /// Text for the guest, if it is a console.
     fn console_input(&mut self, _text: &[u8]) {}
@@ -240,10 +240,10 @@ impl<D: HostDevice> Board<D> {
         }
     }
 
-    /// What has been written to a console, as the host has it.
-    #[must_use]
-    pub fn console_output(&self, guest: usize, device: usize) -> &[u8] {
-        self.guests.get(guest).and_then(|guest| guest.device(device)).map_or(&[], HostDevice::console_output)
+    /// Takes what has been written to a console, as the host has it.
+    pub fn take_console_output(&mut self, guest: usize, device: usize) -> Vec<u8> {
+        let console = self.guests.get_mut(guest).and_then(|guest| guest.device_mut(device));
+        console.map(HostDevice::take_console_output).unwrap_or_default()
     }
 
     /// Asks an entropy device for so many bytes; it may give fewer.

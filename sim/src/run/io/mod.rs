@@ -8,7 +8,9 @@ use uvsim_model::address::{GuestAddress, PAGE_SIZE, PageIndex};
 use super::execute::Failed;
 use super::{Difference, End, Failure, IoCounters, IoEnd, Note, Runner, Status, outcome};
 use crate::kernel::{FaultAnswers, Observed, Stop};
-use crate::scenario::{DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Statement, Verb};
+use crate::scenario::{
+    BufferId, ConsoleText, DiskData, GuestId, GuestIo, IoCheck, Outcome, SECTOR, Scenario, Source, Statement, Verb,
+};
 use crate::virtio::board::{Board, Hosted, IoAt, IoOutcome, IoStatistics};
 
 /// Points of the course of a bounce buffer that are reported.
@@ -135,10 +137,32 @@ impl Runner<'_, '_, '_> {
         }
     }
 
-    /// Text from the host waits in the device until the guest reads it.
-    pub(super) fn host_console_write(&mut self, guest: GuestId, console: usize, text: &[u8]) -> Observed {
-        self.devices.board.console_input(guest.0, console, text);
-        Observed::OK
+    /// The host's end of a console: text waits in the device until the other end reads it.
+    pub(super) fn host_console(
+        &mut self,
+        statement: &Statement,
+        guest: GuestId,
+        console: usize,
+        text: &ConsoleText,
+    ) -> Result<Observed, Failed> {
+        let board = &mut self.devices.board;
+        match text {
+            ConsoleText::Write(text) => {
+                board.console_input(guest.0, console, text);
+                self.judge(&statement.expectation, None, Observed::OK)
+            }
+            ConsoleText::Read { save, compare } => {
+                let found = board.take_console_output(guest.0, console);
+                let got = if found.is_empty() { NOTHING.got } else { Observed::OK };
+                let got = self.judge(&statement.expectation, None, got)?;
+                if got.outcome != Outcome::Ok {
+                    return Ok(got);
+                }
+                self.compared(got, compare.as_ref(), &found)?;
+                self.saved(*save, found);
+                Ok(got)
+            }
+        }
     }
 
     /// What a driver does.
@@ -157,21 +181,28 @@ impl Runner<'_, '_, '_> {
             GuestIo::Entropy { save, .. } => (None, *save),
             _ => (None, None),
         };
-        if let Some(wanted) = compare {
-            let wanted = self.bytes(wanted);
-            // Sectors are compared as far as something is said of them, frames as a whole.
-            let sectors = matches!(io, GuestIo::DiskRead { .. }) && wanted.len() < bytes.len();
-            let found = if sectors { &bytes[..wanted.len()] } else { &bytes[..] };
-            if let Some(difference) = Difference::between(wanted, found) {
-                let mut failure = self.failure(None, "I-14", difference.to_string());
-                failure.state = difference.rows();
-                return Err((Some(got), End::Failed(Box::new(failure), Status::Fail)));
-            }
-        }
-        if let Some(buffer) = save {
+        // Sectors are compared as far as something is said of them, frames and text as a whole.
+        let said = match (io, compare) {
+            (GuestIo::DiskRead { .. }, Some(wanted)) => self.bytes(wanted).len().min(bytes.len()),
+            _ => bytes.len(),
+        };
+        self.compared(got, compare, &bytes[..said])?;
+        self.saved(save, bytes);
+        Ok(got)
+    }
+
+    fn compared(&self, got: Observed, wanted: Option<&Source>, found: &[u8]) -> Result<(), Failed> {
+        let difference = wanted.and_then(|wanted| Difference::between(self.bytes(wanted), found));
+        let Some(difference) = difference else { return Ok(()) };
+        let mut failure = self.failure(None, "I-14", difference.to_string());
+        failure.state = difference.rows();
+        Err((Some(got), End::Failed(Box::new(failure), Status::Fail)))
+    }
+
+    fn saved(&mut self, buffer: Option<BufferId>, bytes: Vec<u8>) {
+        if let Some(buffer) = buffer {
             self.buffers[buffer.0] = bytes;
         }
-        Ok(got)
     }
 
     /// A failure that says why as well.

@@ -3,7 +3,7 @@
 use kdl::KdlEntry;
 
 use super::super::document::{BufferId, GuestId};
-use super::super::io::{DeviceKind, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck, SECTOR};
+use super::super::io::{ConsoleText, DeviceKind, DiskData, GuestDevice, GuestDevices, GuestIo, IoCheck, SECTOR};
 use super::super::outcome::Expectation;
 use super::super::reader::NodeReader;
 use super::super::statement::{Source, Verb};
@@ -62,11 +62,23 @@ impl Decoder<'_, '_> {
         Some(Verb::GuestIo { guest, io: io? })
     }
 
-    /// `host console-write GUEST text=`
-    pub(super) fn host_console_write(&mut self, reader: &mut NodeReader<'_>) -> Option<Verb> {
+    /// `host console-write GUEST text=`, `host console-read GUEST`
+    pub(super) fn host_console(
+        &mut self,
+        verb: &str,
+        reader: &mut NodeReader<'_>,
+        expectation: &Expectation,
+    ) -> Option<Verb> {
         let guest = self.guest_with_devices(reader)?;
-        let (console, text) = self.console_text(reader, guest)?;
-        Some(Verb::HostConsoleWrite { guest, console, text })
+        let (console, text) = if verb == "console-write" {
+            let (console, text) = self.console_text(reader, guest)?;
+            (console, ConsoleText::Write(text))
+        } else {
+            let console = self.only_device(reader, guest, "console");
+            let (save, compare) = self.whole(reader, expectation);
+            (console?, ConsoleText::Read { save, compare: wanted(compare)? })
+        };
+        Some(Verb::HostConsole { guest, console, text })
     }
 
     fn console_text(&mut self, reader: &mut NodeReader<'_>, guest: GuestId) -> Option<(usize, Vec<u8>)> {

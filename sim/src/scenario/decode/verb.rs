@@ -47,6 +47,7 @@ pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
             "inject",
             "uvc",
             "console-write",
+            "console-read",
         ],
         "device" => &["read", "write"],
         "guest" => &[
@@ -82,7 +83,7 @@ impl Decoder<'_, '_> {
             "faults" => return self.faults(reader),
             "inject" => return self.inject(reader),
             "uvc" => return Some(Verb::HostUvc { call: self.uvc(reader, 4096)? }),
-            "console-write" => return self.host_console_write(reader),
+            "console-write" | "console-read" => return self.host_console(verb, reader, expectation),
             _ => {}
         }
         let outside = match verb {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::{
-    DataFiles, DeviceKind, DiskContent, DiskData, FileError, GuestDevices, GuestId, GuestIo, IoCheck, Node, Scenario,
-    ScenarioErrors, Source, Verb,
+    ConsoleText, DataFiles, DeviceKind, DiskContent, DiskData, FileError, GuestDevices, GuestId, GuestIo, IoCheck,
+    Node, Scenario, ScenarioErrors, Source, Verb,
 };
 use super::{parse, rejects};
 
@@ -243,8 +243,11 @@ fn the_other_verbs() {
     let read = GuestIo::ConsoleRead { console: 3, save: None, compare: Some(Source::Bytes(b"hi".to_vec())) };
     assert_eq!(io("guest console-read alpha text=hi"), read);
     assert!(matches!(io("guest console-read alpha save=x"), GuestIo::ConsoleRead { save: Some(_), compare: None, .. }));
-    let write = Verb::HostConsoleWrite { guest: GuestId(0), console: 3, text: b"hi".to_vec() };
-    assert_eq!(good("host console-write alpha text=hi"), write);
+    let host = |text| Verb::HostConsole { guest: GuestId(0), console: 3, text };
+    assert_eq!(good("host console-write alpha text=hi"), host(ConsoleText::Write(b"hi".to_vec())));
+    let compare = Some(Source::Bytes(b"hi".to_vec()));
+    assert_eq!(good("host console-read alpha text=hi"), host(ConsoleText::Read { save: None, compare }));
+    bad("host console-read alpha text=a expect=no-data", "`text=` needs bytes", "text=a");
     bad("host console-write alpha", "lacks the property `text=`", "host console-write alpha");
     bad("host console-write bare text=hi", "guest `bare` has no devices", "bare");
     bad("guest console-read alpha text=a expect=no-data", "`text=` needs bytes", "text=a");

@@ -110,10 +110,10 @@ impl HostDevice for Hosted {
         Ok(Service { served, pins: statistics.pins, refusals, error })
     }
 
-    fn console_output(&self) -> &[u8] {
-        match &self.device {
-            AnyDevice::Console(console) => console.output(),
-            _ => &[],
+    fn take_console_output(&mut self) -> Vec<u8> {
+        match &mut self.device {
+            AnyDevice::Console(console) => console.take_output(),
+            _ => Vec::new(),
         }
     }
 

@@ -537,7 +537,8 @@ fn the_device_models_serve_the_drivers() {
         }
         assert_eq!(board.receive(kernel, AT, 1).unwrap(), (IoOutcome::Done, None));
         assert_eq!(board.console_write(kernel, AT, 2, b"hello").unwrap(), IoOutcome::Done);
-        assert_eq!(board.console_output(0, 2), b"hello");
+        assert_eq!(board.take_console_output(0, 2), b"hello");
+        assert_eq!(board.take_console_output(0, 2), b"");
         assert!(board.statistics(0).pin_calls > 0);
     });
 }
