@@ -1,5 +1,7 @@
 //! The job descriptions of the book: their very commands, run here, give what one run of the whole sweep gives.
 
+#![cfg(unix)]
+
 mod folder;
 
 use folder::{Folder, Told};

@@ -102,6 +102,24 @@ fn threads_shards_and_interruptions_do_not_show() {
     assert_eq!(results(&folder, "cut"), whole);
 }
 
+#[test]
+fn a_sweep_that_was_killed_goes_on() {
+    let folder = prepared("sweep-killed");
+    folder.run(&with(&["--out=whole", "-q"])).exits(0);
+    let mut child = folder.uvsim(&with(&["--out=cut", "-q", "--jobs=1"])).spawn().unwrap();
+    let journal = folder.0.join("cut/cells.jsonl");
+    let lines = || fs::read(&journal).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count());
+    while lines() < 3 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = lines() - 1;
+    let told = format!("{} cells run, {done} found done", 24 - done);
+    folder.run(&with(&["--out=cut", "--resume"])).exits(0).says(&[&told]);
+    assert_eq!(results(&folder, "cut"), results(&folder, "whole"));
+}
+
 /// Column `wanted` of the rows of a policy and trace.
 fn column(csv: &str, trace: &str, policy: &str, wanted: &str) -> Vec<f64> {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());

@@ -1,5 +1,7 @@
 //! Traces that are damaged, no traces, too large or in the wrong place: refused in words, by the whole program.
 
+#![cfg(target_os = "linux")]
+
 mod folder;
 
 use flate2::Compression;
