@@ -140,7 +140,10 @@ impl<D: HostDevice> Board<D> {
                 return Ok((done, bytes));
             }
             left -= data.len();
-            bytes.append(&mut data);
+            match bytes.is_empty() {
+                true => bytes = data,
+                false => bytes.append(&mut data),
+            }
         }
         Ok((IoOutcome::Done, bytes))
     }

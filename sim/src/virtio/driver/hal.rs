@@ -9,6 +9,7 @@
 use super::pool::Pool;
 use crate::virtio::port::Port;
 use core::cell::{RefCell, UnsafeCell};
+use core::ops::Range;
 use core::ptr::NonNull;
 use std::sync::Arc;
 use uvsim_model::address::PAGE_SIZE;
@@ -93,30 +94,36 @@ impl DmaSpace {
     #[must_use]
     pub(crate) fn ring(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.each_byte(address, length, |at, cell| {
-            // SAFETY: the cell lives in `self.regions`, and no driver runs while the space is lent here.
-            bytes[at] = unsafe { *cell };
+        self.each_run(address, length, |run, mirror| {
+            let to = &mut bytes[run];
+            // SAFETY: the run lies in a page of `self.regions`, and no driver runs while the space is lent here.
+            unsafe { core::ptr::copy_nonoverlapping(mirror, to.as_mut_ptr(), to.len()) };
         })?;
         Some(bytes)
     }
 
     /// Brings a ring's mirror in line with the guest's storage. Bytes beyond all rings go nowhere.
     pub(crate) fn write_ring(&mut self, address: u64, bytes: &[u8]) {
-        let _ = self.each_byte(address, bytes.len(), |at, cell| {
+        let _ = self.each_run(address, bytes.len(), |run, mirror| {
+            let from = &bytes[run];
             // SAFETY: as in `ring`; `&mut self` excludes other readers.
-            unsafe { *cell = bytes[at] };
+            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), mirror, from.len()) };
         });
     }
 
-    fn each_byte(&self, address: u64, length: usize, mut visit: impl FnMut(usize, *mut u8)) -> Option<()> {
+    /// Visits a range page by page: which bytes of it, and where they are.
+    fn each_run(&self, address: u64, length: usize, mut visit: impl FnMut(Range<usize>, *mut u8)) -> Option<()> {
         let region = self.regions.iter().find(|region| {
             let end = region.address + region.pages.len() as u64 * PAGE_SIZE;
             address >= region.address && address.checked_add(length as u64).is_some_and(|last| last <= end)
         })?;
         let start = usize::try_from(address - region.address).ok()?;
-        for at in 0..length {
+        let mut at = 0;
+        while at < length {
             let (page, offset) = ((start + at) / PAGE_SIZE as usize, (start + at) % PAGE_SIZE as usize);
-            visit(at, region.pages[page].0.get().cast::<u8>().wrapping_add(offset));
+            let end = length.min(at + PAGE_SIZE as usize - offset);
+            visit(at..end, region.pages[page].0.get().cast::<u8>().wrapping_add(offset));
+            at = end;
         }
         Some(())
     }

@@ -190,6 +190,7 @@ enum Ask {
     Send(usize),
     Receive,
     Print(usize),
+    Listen,
     Draw(usize),
 }
 
@@ -208,6 +209,7 @@ impl Ask {
             Self::Print(len) => {
                 board.console_write(kernel, AT, CONSOLE, &vec![3; len]).map(|outcome| (outcome, Vec::new()))
             }
+            Self::Listen => board.console_read(kernel, AT, CONSOLE),
             Self::Draw(len) => board.entropy(kernel, AT, SOURCE, len),
         }
     }
@@ -256,6 +258,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         (0..1600usize).prop_map(Ask::Send),
         Just(Ask::Receive),
         (1..5000usize).prop_map(Ask::Print),
+        Just(Ask::Listen),
         (1..5000usize).prop_map(Ask::Draw),
     ]
 }
@@ -273,11 +276,13 @@ proptest! {
 
 fn play(kernel: &mut Kernel<'_>, acts: [Vec<Vec<Act>>; 5], asks: &[Ask]) -> Result<(), TestCaseError> {
     let [disk, other, card, console, source] = acts;
+    let mut talkative = Console::new(1 << 16);
+    talkative.push(&[b'i'; 300]);
     let devices = vec![
         Liar::disk(disk),
         Liar::disk(other),
         Liar::new(AnyDevice::Network(Network::new([2; 6], 8)), card),
-        Liar::new(AnyDevice::Console(Console::new(1 << 16)), console),
+        Liar::new(AnyDevice::Console(talkative), console),
         Liar::new(AnyDevice::Entropy(Entropy::new(Seed(1).stream(Purpose::Workload))), source),
     ];
     let secret: [u8; PAGE_SIZE as usize] = std::array::from_fn(|at| SECRET[at % 8]);
@@ -292,9 +297,9 @@ fn play(kernel: &mut Kernel<'_>, acts: [Vec<Vec<Act>>; 5], asks: &[Ask]) -> Resu
     for page in OWN {
         prop_assert!(load(kernel, page * PAGE_SIZE) == secret, "page {page:#x} has been written to");
     }
-    // At any time there are the slots of one request, and those of waiting receive buffers.
+    // At any time there are the slots of one request, and those of waiting receive buffers and of a console's.
     for (number, slots) in board.statistics(0).slot_series {
-        prop_assert!(slots <= 4 + 8, "request {number} finds {slots} slots in use");
+        prop_assert!(slots <= 4 + 8 + 2, "request {number} finds {slots} slots in use");
     }
     board.shutdown(kernel, AT).map_err(stopped)?;
     Ok(())
