@@ -240,8 +240,9 @@ mod tests {
                         crew.hold(&mut lane, &[1], |lane| lane.bring_in(0, 1, page)).unwrap();
                         assert!(total(&lane) < before - 20, "it has taken a batch");
                     }
-                    (20..40)
-                        .for_each(|page| drop(crew.hold(&mut lane, &[1], |lane| lane.page_out(0, 1, page)).unwrap()));
+                    for page in 20..40 {
+                        crew.hold(&mut lane, &[1], |lane| lane.page_out(0, 1, page)).unwrap();
+                    }
                 });
             });
             kernel.rejoin(crew);
