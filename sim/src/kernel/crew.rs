@@ -91,6 +91,7 @@ impl<'m> Crew<'m> {
             deadline: self.deadline,
             serving: Some(lane),
             alone: true,
+            spare: Vec::new(),
             changed: None,
             rule: "",
             trail: Arc::clone(&self.trail),
@@ -143,6 +144,14 @@ impl<'m> Crew<'m> {
     fn vcpu(&self, guest: usize, vcpu: u16) -> MutexGuard<'_, ()> {
         let vcpus = &self.guests[guest].vcpus;
         vcpus[usize::from(vcpu) % vcpus.len()].lock()
+    }
+}
+
+impl Drop for Kernel<'_> {
+    /// Frames that a lane has kept for itself are everybody's again.
+    fn drop(&mut self) {
+        let mut frames = self.frames.lock();
+        self.spare.drain(..).for_each(|frame| frames.release(self.machine, frame));
     }
 }
 
@@ -215,6 +224,29 @@ mod tests {
             assert_ne!(kernel.handle(1), 0);
             kernel.page_in(0, 1, 3).unwrap();
             assert!(kernel.machine().check_invariants().is_ok());
+        });
+    }
+
+    #[test]
+    fn frames_that_a_lane_keeps_are_free_again() {
+        with_kernel(|kernel| {
+            let total = |kernel: &Kernel<'_>| kernel.frames.lock().total();
+            let before = total(kernel);
+            let crew = kernel.split();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut lane = crew.kernel(0).unwrap();
+                    for page in 20..40 {
+                        crew.hold(&mut lane, &[1], |lane| lane.bring_in(0, 1, page)).unwrap();
+                        assert!(total(&lane) < before - 20, "it has taken a batch");
+                    }
+                    for page in 20..40 {
+                        crew.hold(&mut lane, &[1], |lane| lane.page_out(0, 1, page)).unwrap();
+                    }
+                });
+            });
+            kernel.rejoin(crew);
+            assert_eq!(total(kernel), before);
         });
     }
 

@@ -74,14 +74,15 @@ impl Frames {
         *self.aliases.entry(frame).or_default() += 1;
     }
 
-    /// A guest page maps a frame no more; the frame is given up if it was the last.
-    pub(super) fn unlink(&mut self, machine: &Machine, frame: FrameNumber) {
+    /// A guest page maps a frame no more. Whether it was the last.
+    pub(super) fn unlink(&mut self, frame: FrameNumber) -> bool {
         let count = self.aliases.entry(frame).or_default();
         *count = count.saturating_sub(1);
-        if *count == 0 {
+        let last = *count == 0;
+        if last {
             self.aliases.remove(&frame);
-            self.release(machine, frame);
         }
+        last
     }
 }
 

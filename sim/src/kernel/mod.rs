@@ -53,6 +53,8 @@ const UV_BASE: u64 = 2 << 30;
 const WINDOW: u64 = 0x4000_0000_0000;
 /// Size of that window, MiB: up to the highest address that the Ultravisor accepts.
 const WINDOW_MEBIBYTES: u64 = (uvsim_model::MAX_GUEST_ADDRESS - WINDOW) / MEBIBYTE;
+/// Frames that a lane on a thread takes, or keeps, for itself.
+const BATCH: u64 = 64;
 /// Frames of a CPU's lowcore.
 const LOWCORE_FRAMES: u64 = 2;
 
@@ -75,6 +77,8 @@ pub struct Kernel<'m> {
     pub serving: Option<u16>,
     /// The other CPUs are those of other kernels.
     alone: bool,
+    /// Frames that a lane on a thread has taken for itself, and nobody uses.
+    spare: Vec<FrameNumber>,
     /// What the last comparison found.
     changed: Option<String>,
     /// The rule behind the last answer.
@@ -109,6 +113,7 @@ impl<'m> Kernel<'m> {
             deadline: None,
             serving: None,
             alone: false,
+            spare: Vec::new(),
             changed: None,
             rule: "",
             trail: Trail::new(machine.config().cpus),
@@ -193,6 +198,9 @@ impl<'m> Kernel<'m> {
 
     /// `count` consecutive frames, aligned to `align` frames, lowest first.
     fn allocate(&mut self, count: u64, align: u64, what: &str) -> Result<AbsoluteAddress, Stop> {
+        if let Some(frame) = self.spare_frame(count) {
+            return Ok(frame.address());
+        }
         let mut frames = self.frames.lock();
         match frames.take(self.machine, count, align) {
             Some(first) => Ok(first.address()),
@@ -210,8 +218,35 @@ impl<'m> Kernel<'m> {
         }
     }
 
+    /// A single frame for a lane on a thread, from a batch of its own: the machine keeps what it knows of frames side
+    /// by side, and two threads that write there would wait for each other.
+    fn spare_frame(&mut self, count: u64) -> Option<FrameNumber> {
+        if !self.alone || count != 1 {
+            return None;
+        }
+        if self.spare.is_empty() {
+            let first = self.frames.lock().take(self.machine, BATCH, BATCH)?;
+            self.spare.extend((first.0..first.0 + BATCH).rev().map(FrameNumber));
+        }
+        let machine = self.machine;
+        while let Some(frame) = self.spare.pop() {
+            if machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure {
+                return Some(frame);
+            }
+            self.frames.lock().release(machine, frame);
+        }
+        None
+    }
+
     /// Gives a frame up.
     fn release(&mut self, frame: FrameNumber) {
+        if self.alone
+            && (self.spare.len() as u64) < BATCH
+            && self.machine.frame_state(frame) == uvsim_model::storage::FrameState::NonSecure
+        {
+            self.spare.push(frame);
+            return;
+        }
         self.frames.lock().release(self.machine, frame);
     }
 

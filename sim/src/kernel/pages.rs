@@ -59,7 +59,10 @@ impl Kernel<'_> {
     }
 
     fn unlink(&mut self, frame: FrameNumber) {
-        self.frames.lock().unlink(self.machine, frame);
+        let last = self.frames.lock().unlink(frame);
+        if last {
+            self.release(frame);
+        }
     }
 
     /// `host unmap`.
