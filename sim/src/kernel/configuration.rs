@@ -3,7 +3,8 @@
 use super::kvm::{Leaks, Leftovers};
 use super::qemu::{IplBlock, ResetRequest};
 use super::space::Space;
-use super::{Kernel, Observed, PageBytes, Stop};
+use super::swap::Swap;
+use super::{Kernel, Observed, Stop};
 use crate::image::SeImage;
 use crate::scenario::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,8 @@ pub(super) struct GuestRecord {
     pub(super) mapped: BTreeMap<u64, FrameNumber>,
     /// How often `mapped` has changed.
     pub(super) remappings: u64,
-    /// Page → bytes.
-    pub(super) swap: BTreeMap<u64, Box<PageBytes>>,
+    /// Pages that have no frame.
+    pub(super) swap: Swap,
     /// Where the copy of the SE header lies, once there is one.
     pub(super) header: Option<AbsoluteAddress>,
     /// Pages of the image that have been put into memory for this life.

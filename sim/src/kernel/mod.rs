@@ -18,6 +18,7 @@ mod pages;
 mod qemu;
 mod sharing;
 mod space;
+mod swap;
 mod trail;
 mod user;
 mod vcpu;

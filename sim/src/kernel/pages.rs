@@ -10,6 +10,8 @@ use uvsim_model::uvc::Command;
 /// A page of bytes.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
 
+const ZEROS: PageBytes = [0; PAGE_SIZE as usize];
+
 impl Kernel<'_> {
     /// The frame that the host has mapped at a guest page.
     #[must_use]
@@ -39,11 +41,20 @@ impl Kernel<'_> {
     /// Maps a fresh frame with the swapped-out bytes, else zeroed.
     fn map_fresh(&mut self, cpu: u16, guest: usize, page: u64) -> Result<FrameNumber, Stop> {
         let frame = self.allocate(1, 1, "a guest page")?.frame();
-        let swapped = self.guests[guest].swap.remove(&page);
-        let bytes: &PageBytes = swapped.as_deref().unwrap_or(&[0; PAGE_SIZE as usize]);
-        self.cpu(cpu).store(VirtualAddress(frame.address().0), bytes)?;
-        self.map(cpu, guest, page, frame, true)?;
-        Ok(frame)
+        let swapped = self.guests[guest].swap.take(page);
+        let bytes: &PageBytes = swapped.as_deref().unwrap_or(&ZEROS);
+        let filled = self.cpu(cpu).store(VirtualAddress(frame.address().0), bytes);
+        let done = filled.map_err(Stop::from).and_then(|()| self.map(cpu, guest, page, frame, true));
+        let swap = &mut self.guests[guest].swap;
+        match (&done, swapped) {
+            (Ok(()), Some(bytes)) => swap.recycle(bytes),
+            (Err(_), Some(bytes)) => swap.put(page, bytes),
+            (_, None) => {}
+        }
+        if done.is_err() {
+            self.release(frame);
+        }
+        done.map(|()| frame)
     }
 
     /// Maps a frame at a page; the frame that was there is given up if nothing else maps it.
@@ -217,10 +228,10 @@ impl Kernel<'_> {
     /// No frame, or a refused export.
     pub fn page_out(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
         let answer = self.export(cpu, guest, page)?;
-        let mut bytes = Box::new([0; PAGE_SIZE as usize]);
+        let mut bytes = self.guests[guest].swap.buffer();
         self.read(cpu, guest, page, 0, &mut bytes[..])?;
         self.unmap(cpu, guest, page, true)?;
-        self.guests[guest].swap.insert(page, bytes);
+        self.guests[guest].swap.put(page, bytes);
         Ok(answer)
     }
 
@@ -229,7 +240,7 @@ impl Kernel<'_> {
     /// # Errors
     /// Neither stored bytes nor a frame, or a refused import; the page then keeps its frame.
     pub fn page_in(&mut self, cpu: u16, guest: usize, page: u64) -> Result<Observed, Stop> {
-        if self.guests[guest].swap.contains_key(&page) {
+        if self.guests[guest].swap.holds(page) {
             self.map_fresh(cpu, guest, page)?;
         } else if self.mapped(guest, page).is_none() {
             return Err(Observed::UNMAPPED.into());
