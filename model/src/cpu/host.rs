@@ -5,7 +5,7 @@ use crate::firmware::Recent;
 use crate::machine::Machine;
 use crate::storage::arena::{Access, InFlight, RequestorNumber};
 use crate::storage::dat::{self, Level};
-use crate::storage::translation_buffer::{Purge, Space, TranslationBuffer, property};
+use crate::storage::translation_buffer::{Asked, Purge, Space, TranslationBuffer, property};
 use crate::storage::{
     AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
     ZoneEntry, check,
@@ -21,7 +21,7 @@ pub(crate) struct CpuSlot {
     /// Whoever holds this operates the CPU.
     pub(crate) state: Mutex<CpuState>,
     purge_pending: AtomicBool,
-    purges: Mutex<Vec<Purge>>,
+    asked: Mutex<Asked>,
 }
 
 /// State that only the CPU itself touches while it operates.
@@ -53,11 +53,11 @@ impl CpuSlot {
         let registers =
             Registers { problem_state: false, translation: false, primary: Asce(0), home: Asce(0), prefix: 0 };
         let state = CpuState { registers, home: Space::of(registers.home), buffer: TranslationBuffer::new() };
-        Self { state: Mutex::new(state), purge_pending: AtomicBool::new(false), purges: Mutex::new(Vec::new()) }
+        Self { state: Mutex::new(state), purge_pending: AtomicBool::new(false), asked: Mutex::default() }
     }
 
     pub(crate) fn ask(&self, purge: Purge) {
-        self.purges.lock().push(purge);
+        self.asked.lock().add(purge);
         self.purge_pending.store(true, Ordering::Release);
     }
 }
@@ -547,7 +547,7 @@ impl<'m> HostCpu<'m> {
     #[cold]
     fn purge_as_asked(&mut self) {
         self.slot.purge_pending.store(false, Ordering::Relaxed);
-        let purges = core::mem::take(&mut *self.slot.purges.lock());
+        let purges = self.slot.asked.lock().take();
         for purge in purges {
             self.state.buffer.purge(purge);
         }

@@ -12,7 +12,7 @@ use super::directory::{Directory, Piece};
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 const FRAMES: usize = 256;
 
@@ -72,6 +72,25 @@ pub(crate) struct Storage {
     in_flight: Box<[InFlight]>,
     /// Requestors run on more than one thread.
     concurrent: AtomicBool,
+    /// Who fences: see [`fencing`].
+    fencing: AtomicU8,
+    /// How often a change has made all threads fence.
+    interrupted: AtomicU32,
+}
+
+/// Who makes announcements and marks visible to each other. Making other threads fence costs a change some
+/// microseconds, a fence of its own costs each access some nanoseconds: what is dearer depends on how many changes
+/// there are.
+mod fencing {
+    /// Changes have all threads fence; accesses need not.
+    pub(super) const BY_CHANGES: u8 = 0;
+    /// Accesses fence, but one may be under way that has not.
+    pub(super) const TO_ACCESSES: u8 = 1;
+    /// Accesses fence; for changes a fence of their own will do.
+    pub(super) const BY_ACCESSES: u8 = 2;
+
+    /// Changes after which accesses fence, until no requestor operates.
+    pub(super) const PATIENCE: u32 = 64;
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +115,8 @@ impl Storage {
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
+            fencing: AtomicU8::new(fencing::BY_CHANGES),
+            interrupted: AtomicU32::new(0),
         }
     }
 
@@ -125,11 +146,14 @@ impl Storage {
         self.chunk(frame).map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
     }
 
-    /// Tells whether requestors run on more than one thread from now on.
+    /// Tells whether requestors run on more than one thread from now on. If not, none operates.
     pub(crate) fn set_concurrent(&self, concurrent: bool) {
         self.concurrent.store(concurrent, Ordering::SeqCst);
         if concurrent {
             barrier::heavy();
+        } else {
+            self.fencing.store(fencing::BY_CHANGES, Ordering::SeqCst);
+            self.interrupted.store(0, Ordering::Relaxed);
         }
     }
 
@@ -151,6 +175,9 @@ impl Storage {
         let slot = &requestor.0;
         slot.store(frame.0 + 1, Ordering::Relaxed);
         barrier::light();
+        if self.fencing.load(Ordering::Relaxed) != fencing::BY_CHANGES {
+            fence(Ordering::SeqCst);
+        }
         // Looked up after the announcement: a chunk that comes later belongs to a frame that nobody has
         // changed before this access is over.
         Access { slot, place: self.chunk(frame), storage: self, frame }
@@ -205,7 +232,7 @@ impl Storage {
         if !self.concurrent.load(Ordering::SeqCst) {
             return;
         }
-        barrier::heavy();
+        self.fence_change();
         for slot in &self.in_flight {
             let seen = slot.0.load(Ordering::Acquire);
             while seen != 0 && slot.0.load(Ordering::Acquire) == seen {
@@ -307,12 +334,30 @@ impl Storage {
         Some((chunk, (frame.0 % FRAMES as u64) as usize))
     }
 
+    /// Makes sure that accesses which have not seen a mark have announced themselves.
+    fn fence_change(&self) {
+        if self.fencing.load(Ordering::SeqCst) == fencing::BY_ACCESSES {
+            fence(Ordering::SeqCst);
+            return;
+        }
+        let patience = self.interrupted.fetch_add(1, Ordering::Relaxed) < fencing::PATIENCE;
+        let change = |from, to| self.fencing.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if patience || !change(fencing::BY_CHANGES, fencing::TO_ACCESSES) {
+            barrier::heavy();
+            return;
+        }
+        // An access that has not seen the new value announced itself before this, and what it announced is visible
+        // after this. All others fence.
+        barrier::heavy();
+        change(fencing::TO_ACCESSES, fencing::BY_ACCESSES);
+    }
+
     /// Waits until no requestor is in an access to `frame` that began before the frame was marked.
     fn drain(&self, frame: FrameNumber) {
         if !self.concurrent.load(Ordering::SeqCst) {
             return;
         }
-        barrier::heavy();
+        self.fence_change();
         for slot in &self.in_flight {
             while slot.0.load(Ordering::Acquire) == frame.0 + 1 {
                 core::hint::spin_loop();

@@ -78,7 +78,7 @@ pub(crate) struct Translation {
 }
 
 /// A level of the translation tables.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Level {
     RegionFirst,
     RegionSecond,

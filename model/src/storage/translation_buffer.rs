@@ -8,6 +8,7 @@
 use super::arena::{NEVER_BUFFERED, Storage};
 use super::dat::{Asce, Level, Translation};
 use crate::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
+use std::collections::HashSet;
 
 /// Entries of a buffer (D63).
 const ENTRIES: usize = 4096;
@@ -94,7 +95,7 @@ impl Entry {
 const EMPTY: Entry = Entry { asce: 0, page: property::EMPTY, leaf: 0, frame: 0, generation: 0 };
 
 /// What an instruction removes from the buffers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Purge {
     /// Everything.
     All,
@@ -105,6 +106,33 @@ pub(crate) enum Purge {
     /// What lies under one index of a region or segment table. Other spaces with the same index lose
     /// theirs too, which the architecture permits.
     Index(Level, u64),
+}
+
+/// What a CPU has been asked to purge and has not purged yet. It may be asked for long: one that stands still looks at
+/// this only when it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    purges: Vec<Purge>,
+    /// When to look for repetitions again.
+    room: usize,
+}
+
+impl Asked {
+    /// Adds a purge. To purge twice is to purge once, so there are at most about twice as many as there are different
+    /// ones.
+    pub(crate) fn add(&mut self, purge: Purge) {
+        if self.purges.len() >= self.room.max(ENTRIES) {
+            let mut seen = HashSet::new();
+            self.purges.retain(|purge| seen.insert(*purge));
+            self.room = 2 * self.purges.len();
+        }
+        self.purges.push(purge);
+    }
+
+    /// Takes all.
+    pub(crate) fn take(&mut self) -> Vec<Purge> {
+        core::mem::take(&mut self.purges)
+    }
 }
 
 /// A direct-mapped translation buffer.
@@ -255,6 +283,20 @@ mod tests {
             let hit = buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3000)).is_some();
             assert_eq!(hit, buffered, "{generation:#x}");
         }
+    }
+
+    #[test]
+    fn purges_that_wait_do_not_grow_without_end() {
+        let mut asked = Asked::default();
+        for turn in 0..100 * ENTRIES as u64 {
+            asked.add(Purge::Leaf(AbsoluteAddress(turn % 5 * 8)));
+        }
+        assert!(asked.purges.len() <= ENTRIES && asked.purges.capacity() <= 4 * ENTRIES);
+        let different = 3 * ENTRIES as u64;
+        (0..different).for_each(|leaf| asked.add(Purge::Leaf(AbsoluteAddress(leaf * 8))));
+        let taken: HashSet<Purge> = asked.take().into_iter().collect();
+        assert_eq!(taken.len() as u64, different);
+        assert!(asked.take().is_empty());
     }
 
     #[test]

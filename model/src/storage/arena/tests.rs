@@ -65,9 +65,8 @@ fn marks_and_bytes_are_judged_after_the_stores_in_flight() {
             assert_eq!(lock.bytes()[0], 0);
         },
     ];
-    for judge in judges {
-        let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-        storage.set_concurrent(true);
+    for (judge, changes) in judges.into_iter().flat_map(|judge| [(judge, 0), (judge, 100)]) {
+        let storage = concurrent(changes);
         let frame = FrameNumber(4);
         std::thread::scope(|scope| {
             let access = storage.begin(RequestorNumber(0), frame);
@@ -83,27 +82,27 @@ fn marks_and_bytes_are_judged_after_the_stores_in_flight() {
 
 #[test]
 fn an_open_change_leaves_no_gap_and_waits_all_the_same() {
-    let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
-    storage.set_concurrent(true);
-    let frame = FrameNumber(4);
-    let shared = FrameState::Shared(Domain(1), PageIndex(2));
-    storage.try_lock(frame).unwrap().commit(shared);
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let access = storage.begin(RequestorNumber(0), frame);
-        let changer = scope.spawn(|| {
-            storage.try_lock(frame).unwrap().commit(FrameState::Pinned(Domain(1), PageIndex(2)));
-            assert!(over.load(Ordering::SeqCst), "the change overtook an access");
+    for storage in [concurrent(0), concurrent(100)] {
+        let frame = FrameNumber(4);
+        let shared = FrameState::Shared(Domain(1), PageIndex(2));
+        storage.try_lock(frame).unwrap().commit(shared);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let access = storage.begin(RequestorNumber(0), frame);
+            let changer = scope.spawn(|| {
+                storage.try_lock(frame).unwrap().commit(FrameState::Pinned(Domain(1), PageIndex(2)));
+                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
+            });
+            for _ in 0..20 {
+                assert!(!storage.zone(frame).is_secure());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            over.store(true, Ordering::SeqCst);
+            drop(access);
+            changer.join().unwrap();
         });
-        for _ in 0..20 {
-            assert!(!storage.zone(frame).is_secure());
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        over.store(true, Ordering::SeqCst);
-        drop(access);
-        changer.join().unwrap();
-    });
-    assert_eq!(storage.zone(frame), ZoneEntry::new(FrameState::Pinned(Domain(1), PageIndex(2))));
+        assert_eq!(storage.zone(frame), ZoneEntry::new(FrameState::Pinned(Domain(1), PageIndex(2))));
+    }
 }
 
 /// Lets a test stand at the end of the count without 2^32 changes.
@@ -145,22 +144,70 @@ fn stores_leave_their_mark_and_zone_changes_theirs() {
 
 #[test]
 fn a_change_waits_for_accesses_in_flight() {
+    for storage in [concurrent(0), concurrent(100)] {
+        let frame = FrameNumber(4);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let access = storage.begin(RequestorNumber(0), frame);
+            let changer = scope.spawn(|| {
+                let mut lock = storage.try_lock(frame).unwrap();
+                lock.quiesce();
+                assert!(over.load(Ordering::SeqCst), "the change overtook an access");
+                lock.commit(FrameState::NonSecure);
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            access.store(0, &[1]);
+            over.store(true, Ordering::SeqCst);
+            drop(access);
+            changer.join().unwrap();
+        });
+    }
+}
+
+/// Storage for two threads in which so many changes have been made.
+fn concurrent(changes: u32) -> Storage {
     let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
     storage.set_concurrent(true);
-    let frame = FrameNumber(4);
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let access = storage.begin(RequestorNumber(0), frame);
-        let changer = scope.spawn(|| {
-            let mut lock = storage.try_lock(frame).unwrap();
-            lock.quiesce();
-            assert!(over.load(Ordering::SeqCst), "the change overtook an access");
-            lock.commit(FrameState::NonSecure);
+    for _ in 0..changes {
+        storage.try_lock(FrameNumber(9)).unwrap().quiesce();
+    }
+    storage
+}
+
+#[test]
+fn accesses_fence_once_there_are_many_changes_and_until_nobody_operates() {
+    let fencing = |storage: &Storage| storage.fencing.load(Ordering::SeqCst);
+    assert_eq!(fencing(&concurrent(fencing::PATIENCE)), fencing::BY_CHANGES);
+    let storage = concurrent(fencing::PATIENCE + 1);
+    assert_eq!(fencing(&storage), fencing::BY_ACCESSES);
+    storage.set_concurrent(false);
+    assert_eq!(fencing(&storage), fencing::BY_CHANGES);
+}
+
+#[test]
+fn no_access_slips_through_while_fencing_changes_sides() {
+    for _ in 0..20 {
+        let storage = concurrent(0);
+        let frame = FrameNumber(4);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut turn = 0u64;
+                while !over.load(Ordering::Relaxed) {
+                    turn += 1;
+                    let access = storage.begin(RequestorNumber(0), frame);
+                    if !access.zone().is_closed() {
+                        access.store(0, &turn.to_ne_bytes());
+                        access.store(2048, &turn.to_ne_bytes());
+                    }
+                }
+            });
+            for _ in 0..4 * fencing::PATIENCE {
+                let mut lock = storage.try_lock(frame).unwrap();
+                let bytes = lock.bytes();
+                assert_eq!(bytes[..8], bytes[2048..2056], "an access is half done");
+            }
+            over.store(true, Ordering::Relaxed);
         });
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        access.store(0, &[1]);
-        over.store(true, Ordering::SeqCst);
-        drop(access);
-        changer.join().unwrap();
-    });
+    }
 }
