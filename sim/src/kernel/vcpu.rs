@@ -1,7 +1,7 @@
 //! Guest actions: enter SIE, do one thing, leave.
 
 use super::{Kernel, Observed};
-use uvsim_model::address::{AbsoluteAddress, GuestAddress, PAGE_SIZE, VirtualAddress};
+use uvsim_model::address::{AbsoluteAddress, GuestAddress, PAGE_SIZE, PageIndex, VirtualAddress};
 use uvsim_model::cpu::{GuestCpu, GuestEvent, SieExit, Uvc};
 use uvsim_model::storage::Asce;
 
@@ -104,8 +104,12 @@ impl<'m> Kernel<'m> {
         }
     }
 
+    /// Where the guest's block lies: in the frame that holds the page, even where the host maps another one by now
+    /// and has forgotten to purge.
     fn guest_block_frame(&self, guest: usize, at: GuestAddress) -> Option<AbsoluteAddress> {
-        let frame = self.mapped(guest, at.0 / PAGE_SIZE)?;
+        let page = at.0 / PAGE_SIZE;
+        let held = self.machine.page(self.handle(guest), PageIndex(page)).and_then(|view| view.record.frame());
+        let frame = held.or_else(|| self.mapped(guest, page))?;
         Some(AbsoluteAddress(frame.address().0 + at.0 % PAGE_SIZE))
     }
 }

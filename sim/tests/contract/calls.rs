@@ -64,6 +64,12 @@ fn blocks() {
         ("a length beyond what is stored", "host uvc conv-from-sec-stor len=0xffff expect=refused rc=0x5"),
         ("rc 0x100 is ok and may be asked for (D4)", "host uvc qui len=0xa8 expect=ok rc=0x100\nhost uvc qui len=0xa0 expect=refused rc=0x5"),
         ("no rrc", "host uvc qui expect=ok rc=1 rrc=0"),
+        (
+            "a guest's block lies in the frame that it still reaches, whatever the host maps by now (D56, I-18)",
+            "guest write beta:3 text=\"secret\"
+             host remap beta:1 to=beta:3 purge=#false
+             guest uvc beta query-keys expect=refused rc=0x2",
+        ),
     ]);
 }
 
