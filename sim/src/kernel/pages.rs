@@ -138,12 +138,20 @@ impl Kernel<'_> {
         self.write(cpu, guest, page, offset, &byte)
     }
 
+    /// The frame of a guest page for a transfer of a device; one is mapped first if there is none.
+    ///
+    /// # Errors
+    /// The host has no frame left.
+    pub(crate) fn frame_for_device(&mut self, guest: usize, page: u64) -> Result<FrameNumber, Stop> {
+        self.frame_of(self.own_cpu(), guest, page)
+    }
+
     /// `device read`: channel I/O from the frame, mapped first if there is none.
     ///
     /// # Errors
     /// A refusal of the channel.
     pub fn device_read(&mut self, guest: usize, page: u64, offset: u64, bytes: &mut [u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(self.own_cpu(), guest, page)?;
+        let frame = self.frame_for_device(guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let read = self.machine.channel().read(at, bytes);
         read.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())
@@ -154,7 +162,7 @@ impl Kernel<'_> {
     /// # Errors
     /// A refusal of the channel.
     pub fn device_write(&mut self, guest: usize, page: u64, offset: u64, bytes: &[u8]) -> Result<Observed, Stop> {
-        let frame = self.frame_of(self.own_cpu(), guest, page)?;
+        let frame = self.frame_for_device(guest, page)?;
         let at = uvsim_model::address::AbsoluteAddress(frame.address().0 + offset);
         let written = self.machine.channel().write(at, bytes);
         written.map(|()| Observed::OK).map_err(|_| Observed::plain(Outcome::IoRefused, "T11").into())

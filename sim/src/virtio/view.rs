@@ -12,7 +12,8 @@ use std::iter::FusedIterator;
 
 use bumpalo::Bump;
 use uvsim_model::PageRecord;
-use uvsim_model::address::{PAGE_SIZE, PageIndex};
+use uvsim_model::address::{AbsoluteAddress, PAGE_SIZE, PageIndex};
+use uvsim_model::cpu::Channel;
 use uvsim_model::storage::FrameState;
 use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -54,6 +55,7 @@ impl<'k, 'm> HostView<'k, 'm> {
             refusals: Vec::new(),
             statistics: ViewStatistics::default(),
             buffer: [0; PAGE_SIZE as usize],
+            channel: None,
         };
         Self { host: RefCell::new(host), copies }
     }
@@ -92,7 +94,9 @@ impl<'k, 'm> HostView<'k, 'm> {
     /// Something happens on the host while slices are out.
     #[cfg(test)]
     pub(crate) fn meanwhile<T>(&self, event: impl FnOnce(&mut Kernel<'m>) -> T) -> T {
-        event(self.host.borrow_mut().kernel)
+        let mut host = self.host.borrow_mut();
+        host.channel = None;
+        event(host.kernel)
     }
 
     /// A slice within one page.
@@ -187,6 +191,8 @@ struct Host<'k, 'm> {
     refusals: Vec<Refusal>,
     statistics: ViewStatistics,
     buffer: PageBytes,
+    /// Held from one transfer to the next.
+    channel: Option<Channel<'m>>,
 }
 
 /// Whether a view can be used.
@@ -228,16 +234,18 @@ impl Host<'_, '_> {
             // The host has paged it out, which ends the pin as well (T45, T46). It comes in as it went (T37).
             self.kernel.bring_in(self.cpu, self.guest, page)?;
         } else if self.kernel.mapped(self.guest, page).is_none() {
-            // As user memory does: a transfer of nothing gives the page a frame.
-            self.kernel.device_read(self.guest, page, 0, &mut [])?;
+            // As user memory does.
+            self.kernel.frame_for_device(self.guest, page)?;
         }
         self.statistics.pins += 1;
         self.kernel.pin(self.cpu, self.guest, page).map(drop)
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), GuestMemoryError> {
-        let (page, offset) = (address / PAGE_SIZE, address % PAGE_SIZE);
-        let done = self.kernel.device_read(self.guest, page, offset, bytes);
+        let place = self.place(address);
+        let machine = self.kernel.machine();
+        let channel = self.channel.get_or_insert_with(|| machine.channel());
+        let done = place.and_then(|at| channel.read(at, bytes).map_err(|_| refused()));
         done.map_err(|stop| self.fail(stop, address, false))?;
         self.statistics.bytes_read += bytes.len() as u64;
         Ok(())
@@ -247,11 +255,19 @@ impl Host<'_, '_> {
     fn write(&mut self, address: u64, bytes: VolatileSlice<'_>) -> Result<(), GuestMemoryError> {
         self.prepare(address, true)?;
         let len = bytes.copy_to(&mut self.buffer);
-        let (page, offset) = (address / PAGE_SIZE, address % PAGE_SIZE);
-        let done = self.kernel.device_write(self.guest, page, offset, &self.buffer[..len]);
+        let place = self.place(address);
+        let machine = self.kernel.machine();
+        let channel = self.channel.get_or_insert_with(|| machine.channel());
+        let done = place.and_then(|at| channel.write(at, &self.buffer[..len]).map_err(|_| refused()));
         done.map_err(|stop| self.fail(stop, address, true))?;
         self.statistics.bytes_written += len as u64;
         Ok(())
+    }
+
+    /// Where a byte of the guest lies.
+    fn place(&mut self, address: u64) -> Result<AbsoluteAddress, Stop> {
+        let frame = self.kernel.frame_for_device(self.guest, address / PAGE_SIZE)?;
+        Ok(AbsoluteAddress(frame.address().0 + address % PAGE_SIZE))
     }
 
     /// Takes down a refusal, or that the host cannot go on.
@@ -271,6 +287,10 @@ impl Host<'_, '_> {
         self.statistics.refusals += 1;
         GuestMemoryError::IOError(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
     }
+}
+
+fn refused() -> Stop {
+    Observed::plain(Outcome::IoRefused, "T11").into()
 }
 
 fn stop_error(stop: &Stop) -> io::Error {

@@ -20,6 +20,9 @@ use virtio_queue::{Queue, QueueT};
 /// What a guest does without devices that do not offer `VIRTIO_F_ACCESS_PLATFORM`, in Linux's words.
 const NO_PLATFORM: &str = "virtio: device must provide VIRTIO_F_ACCESS_PLATFORM";
 
+/// Most buffers that are kept to be used again.
+const SPARE: usize = 8;
+
 /// Guest storage: an address, and bytes to store or a place for those to load.
 type Piece = (u64, Vec<u8>);
 
@@ -31,6 +34,8 @@ pub(super) struct GuestBoard<D> {
     devices: Vec<Slot<D>>,
     space: DmaSpace,
     statistics: IoStatistics,
+    /// Buffers for pieces, to be used again.
+    spare: Vec<Vec<u8>>,
 }
 
 /// A device with what is on both sides of it.
@@ -66,6 +71,7 @@ impl<D: HostDevice> GuestBoard<D> {
             devices: guest.devices.into_iter().map(attach).collect(),
             space: DmaSpace::default(),
             statistics: IoStatistics::default(),
+            spare: Vec::new(),
         }
     }
 
@@ -341,7 +347,10 @@ impl<D: HostDevice> GuestBoard<D> {
         let rings = bound.port.queues();
         let mut pieces: Vec<Piece> = Vec::new();
         for (address, length) in space.pool.take_changed() {
-            pieces.extend(space.pool.bytes(address, length).map(|bytes| (address, bytes.to_vec())));
+            let Some(bytes) = space.pool.bytes(address, length) else { continue };
+            let mut piece = self.spare.pop().unwrap_or_default();
+            piece.extend_from_slice(bytes);
+            pieces.push((address, piece));
         }
         pieces.extend(rings.iter().flat_map(|queue| ring_pieces(space, queue, false)));
         let mut notified = bound.port.take_notified();
@@ -350,7 +359,8 @@ impl<D: HostDevice> GuestBoard<D> {
                 notified.push(queue);
             }
         }
-        self.access(kernel, at, pieces, Direction::Store)?;
+        let stored = self.access(kernel, at, pieces, Direction::Store)?;
+        stored.into_iter().for_each(|(_, bytes)| self.recycle(bytes));
         let (slot, statistics) = (&mut self.devices[device], &mut self.statistics);
         let State::Bound(bound) = &mut slot.state else { return Ok(Ok(())) };
         for queue in notified {
@@ -374,9 +384,11 @@ impl<D: HostDevice> GuestBoard<D> {
         rings: &[QueueRegisters],
     ) -> Result<Result<(), Fault>, Stop> {
         let set_up = rings.iter().filter(|queue| queue.size > 0);
-        let used = set_up.map(|queue| (queue.used, vec![0; queue.used_length()])).collect();
+        let spare = &mut self.spare;
+        let used = set_up.map(|queue| (queue.used, zeros(spare, queue.used_length()))).collect();
         for (address, bytes) in self.access(kernel, at, used, Direction::Load)? {
             self.space.write_ring(address, &bytes);
+            self.recycle(bytes);
         }
         let State::Bound(bound) = &mut self.devices[device].state else { return Ok(Ok(())) };
         let mut written = Vec::new();
@@ -386,11 +398,20 @@ impl<D: HostDevice> GuestBoard<D> {
                 Err(fault) => return Ok(Err(fault)),
             }
         }
-        let places = written.into_iter().map(|(address, length)| (address, vec![0; length as usize])).collect();
+        let spare = &mut self.spare;
+        let places = written.into_iter().map(|(address, length)| (address, zeros(spare, length as usize))).collect();
         for (address, bytes) in self.access(kernel, at, places, Direction::Load)? {
             self.space.pool.write(address, &bytes);
+            self.recycle(bytes);
         }
         Ok(Ok(()))
+    }
+
+    fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
     }
 
     /// Ends a request that the device has used.
@@ -553,6 +574,12 @@ fn wrong_kind(name: &str) -> IoOutcome {
 fn is_pinned(kernel: &Kernel<'_>, guest: usize, page: u64) -> bool {
     let state = kernel.mapped(guest, page).map(|frame| kernel.machine().frame_state(frame));
     matches!(state, Some(FrameState::Pinned(..)))
+}
+
+fn zeros(spare: &mut Vec<Vec<u8>>, length: usize) -> Vec<u8> {
+    let mut bytes = spare.pop().unwrap_or_default();
+    bytes.resize(length, 0);
+    bytes
 }
 
 /// What of a queue the driver writes; at first also what the device writes, which is to begin as zeros.
