@@ -1,6 +1,7 @@
 //! Configurations and their CPUs as the kernel keeps account of them: what was donated, and how it comes back.
 
 use super::kvm::{Leaks, Leftovers};
+use super::page_map::PageMap;
 use super::qemu::{IplBlock, ResetRequest};
 use super::space::Space;
 use super::swap::Swap;
@@ -39,8 +40,8 @@ pub(super) struct GuestRecord {
     /// The vCPUs of the virtual machine, secure or not.
     pub(super) vcpus: BTreeMap<u16, Vcpu>,
     pub(super) donation: Option<Donation>,
-    /// Page → frame.
-    pub(super) mapped: BTreeMap<u64, FrameNumber>,
+    /// The frames that pages have.
+    pub(super) mapped: PageMap<FrameNumber>,
     /// How often `mapped` has changed.
     pub(super) remappings: u64,
     /// Pages that have no frame.

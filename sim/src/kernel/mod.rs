@@ -14,6 +14,7 @@ mod intervals;
 mod kvm;
 mod life;
 mod observed;
+mod page_map;
 mod pages;
 mod qemu;
 mod sharing;

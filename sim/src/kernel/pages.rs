@@ -16,12 +16,12 @@ impl Kernel<'_> {
     /// The frame that the host has mapped at a guest page.
     #[must_use]
     pub fn mapped(&self, guest: usize, page: u64) -> Option<FrameNumber> {
-        self.guests[guest].mapped.get(&page).copied()
+        self.guests[guest].mapped.get(page).copied()
     }
 
     /// The pages of a range that have a frame, ascending.
     pub(crate) fn mapped_pages(&self, guest: usize, pages: Range<u64>) -> impl Iterator<Item = u64> {
-        self.guests[guest].mapped.range(pages).map(|(&page, _)| page)
+        self.guests[guest].mapped.within(pages)
     }
 
     /// How often frames have been mapped and unmapped at pages of a guest.
@@ -85,7 +85,7 @@ impl Kernel<'_> {
         self.clear_mapping(cpu, guest, page, purge)?;
         let record = &mut self.guests[guest];
         record.remappings += 1;
-        record.mapped.remove(&page);
+        record.mapped.remove(page);
         self.unlink(frame);
         Ok(Observed::OK)
     }

@@ -1,8 +1,7 @@
 //! Where the host keeps the pages of a guest that have no frame.
 
-use std::collections::BTreeMap;
-
 use super::PageBytes;
+use super::page_map::PageMap;
 use uvsim_model::address::PAGE_SIZE;
 
 /// Most buffers that are kept for the next page that goes out.
@@ -11,14 +10,14 @@ const SPARE: usize = 16;
 /// The swapped-out pages of a guest, as exports left them.
 #[derive(Debug, Default)]
 pub(super) struct Swap {
-    pages: BTreeMap<u64, Box<PageBytes>>,
+    pages: PageMap<Box<PageBytes>>,
     spare: Vec<Box<PageBytes>>,
 }
 
 impl Swap {
     /// Whether a page is here.
     pub(super) fn holds(&self, page: u64) -> bool {
-        self.pages.contains_key(&page)
+        self.pages.get(page).is_some()
     }
 
     /// A buffer for a page, with anything in it.
@@ -35,7 +34,7 @@ impl Swap {
 
     /// Takes a page out.
     pub(super) fn take(&mut self, page: u64) -> Option<Box<PageBytes>> {
-        self.pages.remove(&page)
+        self.pages.remove(page)
     }
 
     /// Takes back a buffer that is no longer needed.

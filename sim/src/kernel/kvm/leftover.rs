@@ -164,7 +164,7 @@ impl Kernel<'_> {
     }
 
     fn pages_from(&self, guest: usize, first: u64, end: u64) -> Vec<u64> {
-        self.guests[guest].mapped.range(first..end).map(|(&page, _)| page).collect()
+        self.guests[guest].mapped.within(first..end).collect()
     }
 
     /// DESTR_SEC_STOR, whatever is answered: a page of a configuration that runs is refused and stays (D26).
