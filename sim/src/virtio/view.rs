@@ -25,9 +25,31 @@ use crate::scenario::Outcome;
 
 /// How many bytes of copies a view holds at most. A driver that makes a device want more has made a mistake, or
 /// means harm.
-const COPIES: usize = 256 << 20;
+const LARGEST: usize = 256 << 20;
 /// Copies are aligned as the guest's bytes are, up to this.
 const ALIGNMENT: u64 = 8;
+
+/// Where a view keeps copies of guest bytes; it may serve one view after another.
+#[derive(Debug)]
+pub struct Copies {
+    slices: Bump,
+    /// For what is on its way to the machine.
+    page: Box<PageBytes>,
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self { slices: Bump::new(), page: Box::new([0; PAGE_SIZE as usize]) }
+    }
+}
+
+impl Copies {
+    /// Bytes that are held for slices, used or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.slices.allocated_bytes()
+    }
+}
 
 /// The host's view of a guest's storage, for as long as devices work on it.
 #[derive(Debug)]
@@ -38,12 +60,13 @@ pub struct HostView<'k, 'm> {
 
 impl<'k, 'm> HostView<'k, 'm> {
     /// A view of a guest. The host issues its calls on `cpu`; copies of guest bytes lie in `copies`, which is
-    /// emptied first and may serve one view after another.
+    /// emptied first.
     ///
     /// Of a guest that is not protected, all storage is seen.
-    pub fn new(kernel: &'k mut Kernel<'m>, guest: usize, cpu: u16, copies: &'k mut Bump) -> Self {
+    pub fn new(kernel: &'k mut Kernel<'m>, guest: usize, cpu: u16, copies: &'k mut Copies) -> Self {
+        let Copies { slices: copies, page } = copies;
         copies.reset();
-        copies.set_allocation_limit(Some(COPIES));
+        copies.set_allocation_limit(Some(LARGEST));
         let (memory, protected) = (kernel.guest_memory(guest), kernel.is_live(guest));
         let host = Host {
             kernel,
@@ -54,7 +77,7 @@ impl<'k, 'm> HostView<'k, 'm> {
             state: State::Usable,
             refusals: Vec::new(),
             statistics: ViewStatistics::default(),
-            buffer: [0; PAGE_SIZE as usize],
+            page,
             channel: None,
         };
         Self { host: RefCell::new(host), copies }
@@ -190,7 +213,8 @@ struct Host<'k, 'm> {
     state: State,
     refusals: Vec<Refusal>,
     statistics: ViewStatistics,
-    buffer: PageBytes,
+    /// For what is on its way to the machine.
+    page: &'k mut PageBytes,
     /// Held from one transfer to the next.
     channel: Option<Channel<'m>>,
 }
@@ -254,11 +278,11 @@ impl Host<'_, '_> {
     /// Writes what a slice holds, at most a page.
     fn write(&mut self, address: u64, bytes: VolatileSlice<'_>) -> Result<(), GuestMemoryError> {
         self.prepare(address, true)?;
-        let len = bytes.copy_to(&mut self.buffer);
+        let len = bytes.copy_to(&mut self.page[..]);
         let place = self.place(address);
         let machine = self.kernel.machine();
         let channel = self.channel.get_or_insert_with(|| machine.channel());
-        let done = place.and_then(|at| channel.write(at, &self.buffer[..len]).map_err(|_| refused()));
+        let done = place.and_then(|at| channel.write(at, &self.page[..len]).map_err(|_| refused()));
         done.map_err(|stop| self.fail(stop, address, true))?;
         self.statistics.bytes_written += len as u64;
         Ok(())
@@ -305,7 +329,7 @@ fn stop_error(stop: &Stop) -> io::Error {
 }
 
 fn too_much() -> GuestMemoryError {
-    let error = format!("more than {COPIES} bytes of buffers at once");
+    let error = format!("more than {LARGEST} bytes of buffers at once");
     GuestMemoryError::IOError(io::Error::new(io::ErrorKind::OutOfMemory, error))
 }
 

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bumpalo::Bump;
 use parking_lot::Mutex;
 use virtio_queue::Queue;
 
 use super::{HostDevice, IoAt, Service};
 use crate::kernel::{Kernel, Stop};
 use crate::virtio::device::{AnyDevice, Device};
-use crate::virtio::view::HostView;
+use crate::virtio::view::{Copies, HostView};
 
 /// Frames that wait on a wire, and those that a card takes off it.
 pub const WAITING: usize = 64;
@@ -22,7 +21,7 @@ pub struct Hosted {
     pub device: AnyDevice,
     /// What comes in, and what goes out, of a network card.
     wires: Option<(Wire, Wire)>,
-    copies: Bump,
+    copies: Copies,
     notifications: u64,
 }
 
@@ -30,7 +29,7 @@ impl Hosted {
     /// A device on its own.
     #[must_use]
     pub fn new(device: AnyDevice) -> Self {
-        Self { device, wires: None, copies: Bump::new(), notifications: 0 }
+        Self { device, wires: None, copies: Copies::default(), notifications: 0 }
     }
 
     /// A network card that hears what comes in on one wire and speaks on another.

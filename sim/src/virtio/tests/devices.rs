@@ -1,13 +1,12 @@
 //! The devices on plain memory, and with rings that a protected guest keeps to itself.
 
-use bumpalo::Bump;
 use uvsim_model::address::PAGE_SIZE;
 use uvsim_model::seed::{Purpose, Seed};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Descriptor, INDIRECT, NEXT, USED, WRITE, on_guest, queue, ring_page, share, store};
 use crate::virtio::device::{AnyDevice, Block, BlockError, Console, Device, DeviceError, Entropy, Network, Served};
-use crate::virtio::view::HostView;
+use crate::virtio::view::{Copies, HostView};
 
 const RING: u64 = 0x1000;
 const HEADER: u64 = 0x2000;
@@ -168,7 +167,7 @@ fn a_console_and_a_source_of_random_numbers() {
 fn a_ring_that_is_not_shared_stops_the_device() {
     on_guest(|kernel| {
         let (ring, data) = (0x20, 0x21);
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         let mut console = Console::new(100);
         store(kernel, ring * PAGE_SIZE, &ring_page(&[(data * PAGE_SIZE, 4, 0, 0)], &[0]));
         share(kernel, data);

@@ -1,7 +1,6 @@
 //! Drivers that mean harm, against the devices: whatever lies in rings and buffers, a device does not panic, its work is
 //! bounded, and what it was refused is told.
 
-use bumpalo::Bump;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uvsim_model::address::PAGE_SIZE;
@@ -13,7 +12,7 @@ use super::{AVAILABLE, Descriptor, ENTRIES, INDIRECT, NEXT, USED, WRITE, on_gues
 use super::{load, share, store};
 use crate::kernel::Kernel;
 use crate::virtio::device::{AnyDevice, Block, Console, Device, DeviceError, Entropy, Network, Served};
-use crate::virtio::view::{HostView, Refusal};
+use crate::virtio::view::{Copies, HostView, Refusal};
 
 const PAGE: u64 = 0x20;
 const AT: u64 = PAGE * PAGE_SIZE;
@@ -78,7 +77,7 @@ proptest! {
         on_guest(|kernel| {
             (0..8).for_each(|page| share(kernel, PAGE + page));
             for mut device in devices() {
-                let mut copies = Bump::new();
+                let mut copies = Copies::default();
                 let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
                 memory.write_slice(&bytes, GuestAddress(0)).unwrap();
                 let ring = |base: u64| move || {
@@ -115,12 +114,12 @@ fn serve(
     disk: &mut Block,
     queue: Queue,
 ) -> (Result<Served, DeviceError>, Vec<Refusal>, usize) {
-    let mut copies = Bump::new();
+    let mut copies = Copies::default();
     let view = HostView::new(kernel, 0, 0, &mut copies);
     let done = disk.notify(0, &mut [queue], &view);
     let refusals = view.take_refusals();
     drop(view);
-    (done, refusals, copies.allocated_bytes())
+    (done, refusals, copies.bytes())
 }
 
 /// As [`serve`], of chains in the shared page; what the device says, and what it was refused.

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bumpalo::Bump;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uvsim_model::address::PAGE_SIZE;
@@ -18,7 +17,7 @@ use super::watched::{Event, FIRST, PAGES, Pages, Watched};
 use super::{Descriptor, ENTRIES, INDIRECT, NEXT, WRITE, on_guest, queue_at};
 use crate::kernel::Kernel;
 use crate::virtio::device::{AnyDevice, Block, Console, Device, Entropy, Network};
-use crate::virtio::view::HostView;
+use crate::virtio::view::{Copies, HostView};
 
 const DISK: u64 = 16 * 512;
 
@@ -215,7 +214,7 @@ struct Bench {
     devices: [AnyDevice; 4],
     disk: File,
     got: Vec<u8>,
-    copies: Bump,
+    copies: Copies,
 }
 
 fn play(kernel: &mut Kernel<'_>, start: &[Start], steps: &[Step]) -> Result<(), TestCaseError> {
@@ -264,7 +263,7 @@ impl Bench {
             AnyDevice::Console(console),
             AnyDevice::Entropy(Entropy::new(Seed(1).stream(Purpose::Workload))),
         ];
-        Self { devices, disk, got: Vec::new(), copies: Bump::new() }
+        Self { devices, disk, got: Vec::new(), copies: Copies::default() }
     }
 
     fn serve(

@@ -1,12 +1,11 @@
 //! What the view shows, and what it refuses.
 
-use bumpalo::Bump;
 use std::sync::atomic::Ordering;
 use uvsim_model::address::PAGE_SIZE;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError, Permissions, VolatileMemory};
 
 use super::{load, on_guest, share, store, unshare};
-use crate::virtio::view::{HostView, Refusal, ViewStatistics};
+use crate::virtio::view::{Copies, HostView, Refusal, ViewStatistics};
 
 const PAGE: u64 = 0x20;
 const AT: u64 = PAGE * PAGE_SIZE;
@@ -16,7 +15,7 @@ const OPEN: [u8; 8] = *b"in the o";
 #[test]
 fn shared_pages_are_read_and_written_and_pinned_once() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         store(kernel, AT + 4090, &OPEN);
         share(kernel, PAGE);
         share(kernel, PAGE + 1);
@@ -36,7 +35,7 @@ fn shared_pages_are_read_and_written_and_pinned_once() {
 #[test]
 fn what_is_not_shared_is_refused_with_the_page_and_the_rule() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         store(kernel, AT, &SECRET);
         let view = HostView::new(kernel, 0, 0, &mut copies);
         let mut bytes = [0; 8];
@@ -58,7 +57,7 @@ fn what_is_not_shared_is_refused_with_the_page_and_the_rule() {
 #[test]
 fn an_exported_page_is_refused_though_the_channel_would_allow_it() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         store(kernel, AT, &SECRET);
         kernel.export(0, 0, PAGE).unwrap();
         let view = HostView::new(kernel, 0, 0, &mut copies);
@@ -71,7 +70,7 @@ fn an_exported_page_is_refused_though_the_channel_would_allow_it() {
 #[test]
 fn a_range_ends_where_storage_ends() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         share(kernel, 0xff);
         let view = HostView::new(kernel, 0, 0, &mut copies);
         let end = 1 << 20;
@@ -92,7 +91,7 @@ fn a_range_ends_where_storage_ends() {
 #[test]
 fn a_slice_that_outlives_an_unshare_shows_the_past_and_writes_nothing() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         share(kernel, PAGE);
         share(kernel, PAGE + 1);
         store(kernel, AT, &OPEN);
@@ -118,7 +117,7 @@ fn a_slice_that_outlives_an_unshare_shows_the_past_and_writes_nothing() {
 #[test]
 fn a_page_shared_again_is_pinned_again() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         share(kernel, PAGE);
         let view = HostView::new(kernel, 0, 0, &mut copies);
         view.write_slice(&[1], GuestAddress(AT)).unwrap();
@@ -135,7 +134,7 @@ fn a_page_shared_again_is_pinned_again() {
 #[test]
 fn parts_of_slices_write_where_they_lie_and_numbers_are_aligned() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         share(kernel, PAGE);
         let view = HostView::new(kernel, 0, 0, &mut copies);
         let slice = view.get_slices(GuestAddress(AT + 3), 16, Permissions::Write).unwrap().next().unwrap().unwrap();
@@ -157,7 +156,7 @@ fn parts_of_slices_write_where_they_lie_and_numbers_are_aligned() {
 #[test]
 fn copies_have_a_bound_until_they_are_given_up() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         share(kernel, PAGE);
         let mut view = HostView::new(kernel, 0, 0, &mut copies);
         let take = |view: &HostView<'_, '_>| {
@@ -176,7 +175,7 @@ fn copies_have_a_bound_until_they_are_given_up() {
 #[test]
 fn a_guest_that_is_not_protected_is_seen_whole() {
     on_guest(|kernel| {
-        let mut copies = Bump::new();
+        let mut copies = Copies::default();
         kernel.teardown(0, 0, false).unwrap();
         let view = HostView::new(kernel, 0, 0, &mut copies);
         view.write_slice(&OPEN, GuestAddress(AT)).unwrap();
