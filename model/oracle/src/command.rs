@@ -1,0 +1,1 @@
+//! The table of commands, and the checks that all of them share (D2).

@@ -1,0 +1,84 @@
+//! Bytes of absolute storage, and what a frame is.
+
+use crate::ids::{AbsoluteAddress, FrameNumber};
+use crate::state::{Bytes, Digest, State, Zone};
+use std::sync::Arc;
+
+/// Bytes in a frame.
+pub(crate) const FRAME: u64 = 4096;
+
+impl State {
+    /// Whether all of a stretch lies in storage.
+    pub(crate) fn has_storage(&self, address: AbsoluteAddress, length: u64) -> bool {
+        address.0.checked_add(length).is_some_and(|end| end <= self.setup.storage)
+    }
+
+    /// What a frame is.
+    pub fn zone(&self, frame: FrameNumber) -> Zone {
+        if let Some(&registration) = self.registered.get(&frame) {
+            return Zone::Registered(registration);
+        }
+        match self.donated.get_prev(&frame) {
+            Some((first, donated)) if frame.0 - first.0 < donated.count => Zone::Donated(donated.purpose),
+            _ => Zone::NonSecure,
+        }
+    }
+
+    /// The bytes of a frame.
+    pub fn frame(&self, frame: FrameNumber) -> Bytes {
+        self.storage.get(&frame).cloned().unwrap_or_else(|| Arc::new([0; FRAME as usize]))
+    }
+
+    /// Gives a frame other bytes.
+    pub(crate) fn set_frame(&mut self, frame: FrameNumber, bytes: Bytes) {
+        if bytes.iter().all(|&byte| byte == 0) {
+            self.storage.remove(&frame);
+        } else {
+            self.storage.insert(frame, bytes);
+        }
+    }
+
+    /// Reads storage, whatever fences it; it must lie in storage.
+    pub(crate) fn read(&self, address: AbsoluteAddress, length: u64) -> Vec<u8> {
+        (address.0..address.0 + length)
+            .step_by_frames()
+            .flat_map(|(frame, from, to)| self.frame(frame)[from..to].to_vec())
+            .collect()
+    }
+
+    /// Writes storage, whatever fences it; it must lie in storage.
+    pub(crate) fn write(&mut self, address: AbsoluteAddress, bytes: &[u8]) {
+        let mut rest = bytes;
+        for (frame, from, to) in (address.0..address.0 + bytes.len() as u64).step_by_frames() {
+            let (part, tail) = rest.split_at(to - from);
+            let mut all = *self.frame(frame);
+            all[from..to].copy_from_slice(part);
+            self.set_frame(frame, Arc::new(all));
+            rest = tail;
+        }
+    }
+}
+
+/// Stands for the content of a page.
+pub(crate) fn digest(bytes: &Bytes) -> Digest {
+    Digest(xxhash_rust::xxh3::xxh3_128(&bytes[..]))
+}
+
+/// A stretch of bytes, cut at frame boundaries.
+pub(crate) trait Frames {
+    /// Frame, offset of the first byte, offset behind the last.
+    fn step_by_frames(self) -> impl Iterator<Item = (FrameNumber, usize, usize)>;
+}
+
+impl Frames for core::ops::Range<u64> {
+    fn step_by_frames(self) -> impl Iterator<Item = (FrameNumber, usize, usize)> {
+        let mut at = self.start;
+        core::iter::from_fn(move || {
+            let end = self.end.min((at / FRAME + 1) * FRAME);
+            let part = (FrameNumber(at / FRAME), (at % FRAME) as usize, (end - at / FRAME * FRAME) as usize);
+            let more = at < end;
+            at = end;
+            more.then_some(part)
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Runs the model and its oracle side by side, step by step.
