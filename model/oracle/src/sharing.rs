@@ -17,7 +17,7 @@ pub(crate) fn unpin_page_shared(state: &State, call: &Call, world: &mut dyn Worl
     unimplemented!()
 }
 
-/// SET_UNSHARED_ALL 0x0322.
+/// SET_UNSHARED_ALL 0x0340.
 pub(crate) fn set_unshared_all(state: &State, call: &Call, world: &mut dyn World) -> Ruling {
     let _ = (state, call, world);
     unimplemented!()
