@@ -80,20 +80,6 @@ pub(crate) fn destr_sec_stor(state: &State, call: &Call, _world: &mut dyn World)
     state.released(frame, Some(zeros()), Record::Destroyed).done(rule)
 }
 
-/// The test hook of D42: a resident page looks as if its latest export had been under this counter. What that
-/// export said stays as it was.
-pub(crate) fn preset_counter(state: &State, configuration: u64, page: PageIndex, counter: u64) -> State {
-    let mut next = state.clone();
-    if let Some(owner) = next.configurations.get_mut(&Handle(configuration))
-        && let Some(row) = owner.pages.get_mut(&page)
-        && matches!(row.record, Record::Resident(_))
-    {
-        row.counter = counter;
-        row.ciphertext = None;
-    }
-    next
-}
-
 /// Whether a page may have a frame (import and UNPACK).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Claim {
@@ -169,7 +155,6 @@ impl State {
         };
         self.set_record(registration.configuration, registration.page, record);
         self.registered.insert(frame, registration);
-        self.forget_translations(frame);
     }
 
     /// Notes where a page is; an owner that has ended has no rows.
@@ -180,25 +165,6 @@ impl State {
                 configuration.pages.remove(&page);
             } else {
                 configuration.pages.insert(page, row);
-            }
-        }
-    }
-
-    /// All buffers lose the translations that yield a frame (D56).
-    pub(crate) fn forget_translations(&mut self, frame: FrameNumber) {
-        let cpus: Vec<_> = self.host.keys().copied().collect();
-        for cpu in cpus {
-            let Some(cpu) = self.host.get_mut(&cpu) else { continue };
-            let spaces: Vec<_> = cpu
-                .buffer
-                .iter()
-                .filter(|(_, all)| all.iter().any(|one| one.frame == frame))
-                .map(|(&at, _)| at)
-                .collect();
-            for space in spaces {
-                if let Some(all) = cpu.buffer.get_mut(&space) {
-                    all.retain(|one| one.frame != frame);
-                }
             }
         }
     }
@@ -221,7 +187,6 @@ impl State {
         if let Some(bytes) = bytes {
             next.set_frame(frame, bytes);
         }
-        next.forget_translations(frame);
         next
     }
 
@@ -237,13 +202,19 @@ impl State {
         let sealed = Sealed { configuration, page, counter, content: digest(&content) };
         let bytes = world.ciphertext(frame);
         let ciphertext = digest(&bytes);
-        let expected = row.ciphertext.filter(|_| !changed);
+        let expected =
+            row.ciphertext.filter(|&(under, _)| !changed && under == counter).map(|(_, ciphertext)| ciphertext);
         self.admit(&sealed, bytes == content, ciphertext, expected).map_err(Stop::Objection)?;
 
         let mut next = self.released(frame, Some(bytes), Record::Exported);
         next.sealed.insert(ciphertext, sealed);
         if let Some(owner) = next.configurations.get_mut(&configuration) {
-            let row = Page { record: Record::Exported, counter, sealed: Some(content), ciphertext: Some(ciphertext) };
+            let row = Page {
+                record: Record::Exported,
+                counter,
+                sealed: Some(content),
+                ciphertext: Some((counter, ciphertext)),
+            };
             owner.pages.insert(page, row);
         }
         next.done("T44")

@@ -163,9 +163,9 @@ pub struct Page {
     pub counter: u64,
     /// What its latest encryption said.
     pub sealed: Option<Bytes>,
-    /// What bytes its latest encryption has given, for an unchanged page gives them again (I-23). `None` after a
-    /// test hook has moved the counter.
-    pub ciphertext: Option<Digest>,
+    /// Under which counter its latest encryption was, and what bytes it has given: an unchanged page gives them again
+    /// (I-23). The counter is another one if a test hook has moved that of the page.
+    pub ciphertext: Option<(u64, Digest)>,
 }
 
 /// Where a page is.
