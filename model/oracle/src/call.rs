@@ -209,7 +209,7 @@ fn frame(state: &mut State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> 
     if uvc.m3 != 0 || uvc.m4 != 0 {
         return interrupted(0x06, "D2");
     }
-    if uvc.r2 % 8 != 0 {
+    if !uvc.r2.is_multiple_of(8) {
         return interrupted(0x06, "Q17");
     }
     let at = VirtualAddress(uvc.r2);

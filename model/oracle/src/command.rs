@@ -31,12 +31,14 @@ pub(crate) struct Command {
     /// The handle in it.
     handle: Operand,
     /// Where it has an operand in home space, and how long that is.
-    operand: Option<fn(&Block) -> (VirtualAddress, u64)>,
+    operand: Option<Area>,
     /// What it does. The calls of a guest that touch its pages are done where their pages are reached (D32).
     perform: Option<Perform>,
 }
 
 type Perform = fn(&State, &Call, &mut dyn World) -> Ruling;
+
+type Area = fn(&Block) -> (VirtualAddress, u64);
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +129,7 @@ const fn guest(code: u16, bit: u32, length: Length) -> Command {
 }
 
 impl Command {
-    const fn reading(mut self, operand: fn(&Block) -> (VirtualAddress, u64)) -> Command {
+    const fn reading(mut self, operand: Area) -> Command {
         self.operand = Some(operand);
         self
     }
