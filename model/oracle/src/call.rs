@@ -188,7 +188,9 @@ pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn
                     None => command.perform(&next, &call, world),
                 },
             };
-            if let (Err(Stop::Refused(_)), Some((address, length))) = (&ruling, command.operand(&call.block)) {
+            if let Err(Stop::Refused(refusal)) = &ruling
+                && let Some((address, length)) = command.operand(&call.block, refusal.rc)
+            {
                 let home = Space::of_host(next.host[&cpu].home);
                 translation::form(&mut next, cpu, home, address, length);
             }

@@ -150,8 +150,13 @@ fn check_variable(
 }
 
 /// Where the variable area begins, and how long it is.
-pub(crate) fn variable_area(block: &Block) -> (VirtualAddress, u64) {
+fn variable_area(block: &Block) -> (VirtualAddress, u64) {
     (VirtualAddress(block.u64(0x28)), VIRTUAL_LENGTH + block.u64(0x40) / MEBIBYTE * VARIABLE_LENGTH)
+}
+
+/// The variable area, if a refusal with this code came after its translation had begun.
+pub(crate) fn translated(block: &Block, rc: u16) -> Option<(VirtualAddress, u64)> {
+    matches!(rc, 0x31 | 0x32 | 0x10a..=0x10f).then(|| variable_area(block))
 }
 
 /// The system control area (D11): beyond storage, secure, or in an area that is being donated.
@@ -275,10 +280,7 @@ impl State {
     /// Whether host CPUs are denied a frame: its secure bit.
     fn is_fenced(&self, frame: FrameNumber) -> bool {
         let zone = self.zone(frame);
-        matches!(
-            access::check(self, Requestor::NonSecure, zone),
-            Verdict::Deny(..)
-        )
+        matches!(access::check(self, Requestor::NonSecure, zone), Verdict::Deny(..))
     }
 }
 

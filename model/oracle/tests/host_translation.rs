@@ -313,3 +313,18 @@ fn d57_variable_areas_go_through_the_issuers_buffer() {
     assert_eq!(machine.world.asked, [2]);
     assert_eq!(code(&machine.load(VARIABLE, 1)), 0x3d);
 }
+
+#[test]
+fn d57_a_refused_call_may_have_formed_translations() {
+    let mut machine = forgetful();
+    machine.translation(false);
+    assert_eq!(machine.init(), (0, 1, 0));
+    let refused = support::With::with(machine.create(), 0x48, 0);
+    let refused = support::With::with(refused, 0x28, WINDOW + 0x2000);
+    assert_eq!(machine.call(&refused).0, (1, 0x10c, 0));
+    machine.put(HOME + 0x8000 + 8 * 2, 0x400);
+    machine.translation(true);
+    machine.world.asked.clear();
+    machine.load(WINDOW + 0x2000, 1);
+    assert_eq!(machine.world.asked, [2]);
+}
