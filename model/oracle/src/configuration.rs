@@ -217,7 +217,7 @@ fn new_cpu(configuration: Handle, number: u16, state_description: AbsoluteAddres
         number,
         state_description,
         run: Run::Stopped,
-        registers: Registers::default(),
+        registers: Registers::cleared(),
         load_pending: false,
         outstanding: None,
         last_exit: None,
