@@ -190,11 +190,7 @@ impl Machine {
             size: SIZE,
             asce: tables * 4096 | 0x103,
             sca: AbsoluteAddress(0x5000),
-<<<<<<< HEAD
-            cpus: [(0, cpu)].into_iter().collect(),
-=======
             cpus: [(0_u16, cpu)].into_iter().collect(),
->>>>>>> o1
             pages: Default::default(),
             boot: Boot::Verified(image),
             reset: Reset::default(),
