@@ -73,8 +73,8 @@ fn execute(
         }
         HostStep::Idte { level, table, address } => {
             let shift = if level == Table::Segment { 20 } else { 31 };
-            let entry = (table.0 & !0xfff).checked_add((address.0 >> shift & 0x7ff) * 8);
-            invalidate(state, AbsoluteAddress(entry.unwrap_or(u64::MAX & !7)), 0x20)
+            let entry = (table.0 & !0xfff).saturating_add((address.0 >> shift & 0x7ff) * 8);
+            invalidate(state, AbsoluteAddress(entry), 0x20)
         }
         HostStep::IdteSpace(asce) => {
             state.purge_space(asce);
