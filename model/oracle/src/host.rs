@@ -172,10 +172,15 @@ pub(crate) struct Part {
 
 /// The bytes of an access.
 pub(crate) fn gather(state: &State, parts: &[Part]) -> Vec<u8> {
-    parts.iter().flat_map(|part| state.read(part.address, part.length)).collect()
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.append(&mut state.read(part.address, part.length));
+    }
+    bytes
 }
 
-fn scatter(state: &mut State, parts: &[Part], mut bytes: &[u8]) {
+/// Stores the bytes of an access.
+pub(crate) fn scatter(state: &mut State, parts: &[Part], mut bytes: &[u8]) {
     for part in parts {
         let (now, rest) = bytes.split_at(part.length as usize);
         state.write(part.address, now);
