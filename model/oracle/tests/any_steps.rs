@@ -168,7 +168,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let uvc = |r2| Uvc { r1: 0, r2, m3: 0, m4: 0 };
     let host_call = (block(), cpu.clone()).prop_map(move |(bytes, cpu)| {
         let address = AbsoluteAddress(BLOCK);
-        vec![Step::ChannelWrite { address, bytes }, Step::Host(cpu, HostStep::Uvc(uvc(BLOCK)))]
+        let call = Step::Host(cpu, HostStep::Uvc(uvc(BLOCK)));
+        vec![Step::Guest(cpu, GuestStep::Leave), Step::ChannelWrite { address, bytes }, call]
     });
     let stray_call =
         (value(), cpu.clone()).prop_map(move |(at, cpu)| vec![Step::Host(cpu, HostStep::Uvc(uvc(at & !7)))]);
@@ -176,7 +177,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let address = GuestAddress(0x1e00);
         let length = bytes.len().min(0x200);
         let store = GuestStep::Store { address, bytes: bytes[..length].to_vec() };
-        vec![Step::Guest(CPU, store), Step::Guest(CPU, GuestStep::Uvc(uvc(0x1e00)))]
+        vec![enter(), Step::Guest(CPU, store), Step::Guest(CPU, GuestStep::Uvc(uvc(0x1e00)))]
     });
     let one = |step: BoxedStrategy<Step>| step.prop_map(|step| vec![step]);
     prop_oneof![
@@ -184,9 +185,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => stray_call,
         3 => guest_call,
         6 => one((cpu, host()).prop_map(|(cpu, step)| Step::Host(cpu, step)).boxed()),
-        6 => one(guest().prop_map(|step| Step::Guest(CPU, step)).boxed()),
+        6 => guest().prop_map(|step| vec![enter(), Step::Guest(CPU, step)]),
         3 => one(other().boxed()),
     ]
+}
+
+/// The first guest runs, if it can and does not yet.
+fn enter() -> Step {
+    Step::Host(CPU, HostStep::Enter(VirtualAddress(DESCRIPTION)))
 }
 
 fn host() -> impl Strategy<Value = HostStep> {
@@ -336,7 +342,7 @@ fn refusals_change_nothing(before: &State, step: &Step, after: &State, outcome: 
     let (mut old, new) = (visible(before), visible(after));
     match (step, outcome) {
         (Step::Host(_, HostStep::Uvc(uvc)), Outcome::Condition(1))
-            if uvc.r2 == BLOCK && !before.host.values().any(|h| h.translation) =>
+            if uvc.r2 == BLOCK && !before.host.values().any(|host| host.translation) =>
         {
             let frame = FrameNumber(BLOCK / 4096);
             let (mut bytes, answered) = (*before.frame(frame), after.frame(frame));
