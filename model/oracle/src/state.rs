@@ -37,6 +37,8 @@ pub struct State {
     pub injected: OrdMap<u16, (u64, u64, bool)>,
     /// Nanoseconds.
     pub clock: u64,
+    /// What has been purged from translation buffers, and when.
+    pub purges: Purges,
 }
 
 /// What a machine is built as, as far as it decides answers.
@@ -372,13 +374,40 @@ pub struct HostCpu {
     pub prefix: u64,
     /// The guest that it runs.
     pub guest: Option<Stay>,
-    /// Translations that its buffer may have kept: by space and page, all different ones.
-    pub buffer: OrdMap<(Space, u64), Vec<Translation>>,
+    /// Translations that its buffer may have kept: by space and page, all different ones, the one used last first.
+    /// Those that were purged since count no longer.
+    pub buffer: OrdMap<(Space, u64), Vec<Kept>>,
 }
 
-/// What distinguishes address spaces in a translation buffer: the bits of the ASCE that count for translation.
+/// What distinguishes address spaces in a translation buffer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Space(pub u64);
+pub struct Space {
+    /// The bits of the ASCE that count for translation.
+    pub asce: u64,
+    /// Results are real, so prefixing applies (D60): a host's space; else a guest's.
+    pub real: bool,
+}
+
+/// A translation that may have been kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// It.
+    pub translation: Translation,
+    /// When it was formed last, in the counting of [`Purges`].
+    pub since: u64,
+}
+
+/// Purges that reach all CPUs (D56, IPTE, IDTE). Each has a number; a translation that was formed before it is gone.
+/// Purges of one CPU, or of one space, simply empty the buffers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Purges {
+    /// Number of the latest one.
+    pub latest: u64,
+    /// The latest one of translations that yield a frame.
+    pub frames: OrdMap<FrameNumber, u64>,
+    /// The latest one of translations that were formed through a table entry.
+    pub entries: OrdMap<AbsoluteAddress, u64>,
+}
 
 /// A translation, and what it was formed through (for purges).
 #[derive(Clone, PartialEq, Eq, Debug)]
