@@ -227,6 +227,11 @@ impl Machine {
         self.state.configurations[&handle].cpus[&0]
     }
 
+    /// A CPU, to be changed.
+    pub(crate) fn cpu_mut(&mut self, cpu: u64) -> &mut SecureCpu {
+        &mut self.state.cpus[&Handle(cpu)]
+    }
+
     /// Removes the CPU of a configuration.
     pub(crate) fn without_cpu(&mut self, handle: Handle) {
         let cpu = self.cpu_of(handle);
