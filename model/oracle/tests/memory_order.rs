@@ -120,8 +120,10 @@ fn d10_d26_d42_export_and_destroy() {
     }
     let fields = |_: &Machine| vec![0x20_0000];
     first_decides(EXPORT, &fields, &without_cpu, &[(outside, refused(0x101)), (last_counter, refused(0x105))]);
-    let owner_has_cpu: Cause =
-        (|machine, _| machine.state.configurations[&ALPHA].cpus = [(0, BETA)].into_iter().collect(), refused(0x104));
+    let owner_has_cpu: Cause = (
+        |machine, _| machine.state.configurations[&ALPHA].cpus = [(0_u16, BETA)].into_iter().collect(),
+        refused(0x104),
+    );
     first_decides(DESTROY, &fields, &without_cpu, &[(outside, refused(0x101)), owner_has_cpu]);
 }
 
