@@ -321,3 +321,32 @@ fn d80_a_data_area_that_is_fenced_stops_the_instruction() {
     assert_eq!(machine.vcpu().registers.prefix, 0);
     assert_eq!(machine.peek((FIRST + SECURE) << 12, 4), [0; 4]);
 }
+
+#[test]
+fn d80_a_host_that_names_no_data_area_gets_no_data_and_gives_none() {
+    let mut machine = Machine::new();
+    machine.poke(DESCRIPTION + 0x180, &0_u64.to_be_bytes());
+    assert_eq!(machine.enter(), Outcome::Done);
+    assert_eq!(machine.store(0x2000, &[0, 8, 1, 2, 3, 4, 5, 6]), Outcome::Done);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(0x2000) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    machine.leave();
+    assert_eq!(machine.peek(0, 8), [0; 8]);
+    machine.poke(0, &[9; 8]);
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.load_after_entry(0x2000, 8), [0, 8, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn d80_the_data_area_is_as_long_as_it_is_named() {
+    let mut machine = Machine::running();
+    machine.poke((FIRST + SECURE) << 12, &[0x18, 0]);
+    assert_eq!(machine.store((SECURE << 12) + 0xfff, b"x"), Outcome::Done);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(SECURE << 12) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    assert_eq!(machine.peek(DATA_AREA + 0xfff, 1), b"x");
+    machine.leave();
+    machine.poke((FIRST + SHARED) << 12, b"kept");
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.peek((FIRST + SHARED) << 12, 4), b"kept");
+}

@@ -323,6 +323,15 @@ impl Machine {
         u16::from_be_bytes(self.peek(BLOCK + 4, 2).try_into().expect("two bytes"))
     }
 
+    /// What the guest finds in its storage when it is entered.
+    pub(crate) fn load_after_entry(&mut self, address: u64, length: u64) -> Vec<u8> {
+        assert_eq!(self.enter(), Outcome::Done);
+        match self.load(address, length) {
+            Outcome::Loaded(bytes) => bytes,
+            other => panic!("the guest cannot load: {other:?}"),
+        }
+    }
+
     /// Outcome of a call, whose block does not matter.
     pub(crate) fn sharing_exit(&mut self) -> Outcome {
         self.act(GuestStep::Uvc(Uvc { r1: 0, r2: 0x1e00, m3: 0, m4: 0 }))
