@@ -350,3 +350,31 @@ fn d80_the_data_area_is_as_long_as_it_is_named() {
     assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
     assert_eq!(machine.peek((FIRST + SHARED) << 12, 4), b"kept");
 }
+
+#[test]
+fn c96_d81_the_notification_of_a_finished_service_call_is_an_exit() {
+    let mut machine = Machine::running();
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(0x2000) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    machine.leave();
+    machine.clock(1_000_000);
+    machine.vcpu().registers.psw = (EXTERNAL, 0);
+    inject(&mut machine, 2, &[(0xc6, &[0x77, 0x77])]);
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.vcpu().last_exit, Some(1_000_000));
+    assert_eq!(machine.vcpu().registers.psw, (EXTERNAL, 0));
+    assert_eq!(machine.peek(DESCRIPTION + 0x55, 1), [2]);
+    machine.poke(DESCRIPTION + 0x28, &u64::MAX.to_be_bytes());
+    assert!(is_validity(&machine.enter()));
+}
+
+#[test]
+fn t20_q23_what_is_to_be_injected_waits_for_the_prefix_pages() {
+    let mut machine = Machine::new();
+    inject(&mut machine, 0x7f, &[]);
+    machine.map(1, None);
+    assert_eq!(machine.enter(), intercepted(112, 0, 0));
+    machine.map(1, Some(FIRST + 1));
+    assert!(is_validity(&machine.enter()));
+    assert_eq!(machine.peek(DESCRIPTION + 0x55, 1), [0x7f]);
+}
