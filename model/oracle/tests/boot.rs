@@ -88,7 +88,7 @@ fn d52_c65_a_good_header_is_accepted_once() {
 
 #[test]
 fn d52_c53_c56_c57_forms_of_headers_in_order() {
-    let cases: [(Vec<u8>, u16, u16); 8] = [
+    let cases: [(Vec<u8>, u16, u16); 9] = [
         (changed(0, b"X"), 0x10a, 0),
         (changed(0x08, &[0, 0, 2, 0]), 0x104, 1),
         (changed(0x20, &0_u64.to_be_bytes()), 0x10a, 0x40),
@@ -96,6 +96,7 @@ fn d52_c53_c56_c57_forms_of_headers_in_order() {
         (changed(0x0c, &0x281_u32.to_be_bytes()), 0x10a, 0x31),
         (changed(0x20, &2_u64.to_be_bytes()), 0x10a, 0x31),
         (changed(0x20, &u64::MAX.to_be_bytes()), 0x10a, 0x31),
+        (changed(0x20, &((1_u64 << 60) + 1).to_be_bytes()), 0x10a, 0x31), // 80 times this is 80, but for the carry
         (changed(0x38, &1_u64.to_be_bytes()), 0x106, 0x30),
     ];
     // Each fault alone, and each before all that come after it.
