@@ -36,7 +36,7 @@ pub(crate) fn enter(
     world: &mut dyn World,
 ) -> Result<After, Objection> {
     let Some(host) = state.host.get(&cpu).filter(|host| host.operating && host.guest.is_none()) else {
-        return Ok(after(state.clone(), Outcome::Impossible, "D80"));
+        return Ok(crate::impossible(state));
     };
     if host.problem_state {
         // SIE is a privileged instruction.
