@@ -10,7 +10,7 @@ use uvsim_model::address::{FrameNumber, GuestAddress, PageIndex, VirtualAddress}
 use uvsim_model::cpu::{Diagnose, GuestEvent, HostCpu, Interception, ValidityReason};
 use uvsim_model::storage::ProgramCode;
 use uvsim_model::uvc::Command;
-use uvsim_model::{GuestRegisters, Machine, Psw, RunState};
+use uvsim_model::{GuestRegisters, Psw, RunState};
 
 const PREFIX: Interception = Interception { code: 112, ipa: 0, ipb: 0 };
 
