@@ -6,7 +6,6 @@ mod support;
 
 use scene::{guest_block, own_interruption};
 use support::{DONE, Host, UV_BASE, config};
-use uvsim_model::Machine;
 use uvsim_model::address::{AbsoluteAddress, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestEvent, SieExit, Uvc};

@@ -9,7 +9,7 @@ use support::{Answer, DONE, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use uvsim_model::storage::{Donation, FrameState};
 use uvsim_model::uvc::Command;
-use uvsim_model::{CONFIGURATION_BASE_LENGTH, Injection, Machine, PageRecord};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, Injection, PageRecord};
 
 const END: u64 = 4 << 30;
 

@@ -10,7 +10,7 @@ use uvsim_model::address::{AbsoluteAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::Generation;
 use uvsim_model::storage::{Donation, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{MAX_CPU_NUMBER, Machine, RunState};
+use uvsim_model::{MAX_CPU_NUMBER, RunState};
 
 const END: u64 = 4 << 30;
 

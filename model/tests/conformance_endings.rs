@@ -11,7 +11,7 @@ use uvsim_model::address::{FrameNumber, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Machine};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH};
 
 /// Every page of an area raises 0x3d on loads and stores of the host.
 #[track_caller]

@@ -7,12 +7,12 @@ mod support;
 
 use scene::{Log, generation, reason, record, shared};
 use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
+use uvsim_model::PageRecord;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::crypto::Counter;
 use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{Machine, PageRecord};
 
 const END: u64 = 4 << 30;
 

@@ -9,7 +9,7 @@ use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, PageIndex, VirtualAddress};
 use uvsim_model::storage::{Donation, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Machine, Reset, UV_BASE_LENGTH};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, CONFIGURATION_FIXED_LENGTH, Reset, UV_BASE_LENGTH};
 
 const END: u64 = 4 << 30;
 

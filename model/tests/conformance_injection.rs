@@ -9,9 +9,9 @@ mod support;
 use description::{ENABLED, PREFIX, fill, validity};
 use scene::{interception, refused_entry};
 use support::{Guest, Host, config};
+use uvsim_model::Psw;
 use uvsim_model::address::PageIndex;
 use uvsim_model::cpu::{Interception, SieExit, ValidityReason};
-use uvsim_model::{Machine, Psw};
 
 /// Parameters at their places in the state description (Linux `asm/kvm_host.h`).
 fn parameters(host: &mut Host<'_>, guest: &Guest, fields: &[(u64, &[u8])]) {

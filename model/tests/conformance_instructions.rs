@@ -9,11 +9,11 @@ mod support;
 use description::{ENABLED, PREFIX, fill, validity};
 use scene::{code_and_address, host_interruption, interception, own_interruption, refused_entry};
 use support::{DONE, Host, UV_BASE, config};
+use uvsim_model::Psw;
 use uvsim_model::address::{GuestAddress, PageIndex};
 use uvsim_model::cpu::{Diagnose, GuestCpu, Interception, ServiceCall, SieExit, Sigp, ValidityReason};
 use uvsim_model::storage::ProgramCode;
 use uvsim_model::uvc::Command;
-use uvsim_model::{Machine, Psw};
 
 const fn diagnosed(code: u8) -> Interception {
     Interception { code, ipa: 0x8302, ipb: 0x5000_0000 }

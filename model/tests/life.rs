@@ -3,11 +3,11 @@
 mod support;
 
 use support::{DONE, Host, config, refused};
+use uvsim_model::PageRecord;
 use uvsim_model::address::{AbsoluteAddress, PageIndex};
 use uvsim_model::cpu::{GuestEvent, SieExit};
 use uvsim_model::storage::ProgramCode;
 use uvsim_model::uvc::Command;
-use uvsim_model::{Machine, PageRecord};
 
 #[test]
 fn a_page_is_written_exported_tampered_with_imported_shared_and_torn_down() {

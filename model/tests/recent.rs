@@ -3,7 +3,6 @@
 mod support;
 
 use support::{DONE, Host, config, refused};
-use uvsim_model::Machine;
 use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::Command;
 

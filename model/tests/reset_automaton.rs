@@ -5,7 +5,6 @@ mod support;
 
 use proptest::prelude::*;
 use support::{Answer, DONE, Guest, Host, config, refused};
-use uvsim_model::Machine;
 use uvsim_model::cpu::{Diagnose, GuestEvent, SieExit, ValidityReason};
 use uvsim_model::uvc::Command;
 
@@ -139,7 +138,7 @@ proptest! {
         nearly_right(),
         prop::collection::vec(step(), 1..8),
     ], 1..8)) {
-        let machine = Machine::new(config()).expect("a machine");
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = host.start(1);
         let mut automaton = Automaton { operating: true, ..Automaton::default() };

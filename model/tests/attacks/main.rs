@@ -104,8 +104,8 @@ impl<'m> Attacker<'m> {
     }
 }
 
-fn machine() -> Machine {
-    Machine::new(config()).unwrap()
+fn machine() -> support::beside::Beside {
+    support::machine(config())
 }
 
 /// A page in which no two blocks are equal.

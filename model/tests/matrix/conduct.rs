@@ -152,7 +152,7 @@ fn try_one(subject: &Subject, issuer: Issuer, check: &Check, causes: &[&Cause]) 
         config.without.push(subject.command);
     }
     let bare = absent.is_some_and(|cause| cause.parts.contains(&Part::Bare));
-    let machine = Machine::new(config).expect("a machine");
+    let machine = crate::support::machine(config);
     let mut stage = set(subject, issuer, &machine, bare);
     let mut sorted = causes.to_vec();
     sorted.sort_by_key(|cause| cause.rank());
@@ -177,7 +177,7 @@ fn set<'m>(subject: &Subject, issuer: Issuer, machine: &'m Machine, bare: bool) 
 fn expect_success(subject: &Subject, issuer: Issuer) {
     let mut config = crate::stage::config();
     (subject.machine)(&mut config);
-    let machine = Machine::new(config).expect("a machine");
+    let machine = crate::support::machine(config);
     let mut stage = set(subject, issuer, &machine, false);
     (subject.finish)(&mut stage);
     let trace = stage.issue();

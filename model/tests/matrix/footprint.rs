@@ -223,7 +223,7 @@ fn expect_block(machine: &Machine, command: Command, block: AbsoluteAddress, wri
 
 fn on(generation: Generation, scene: impl Fn(&mut Stage<'_>)) {
     let config = MachineConfig { generation, ..crate::stage::config() };
-    let machine = Machine::new(config).expect("a machine");
+    let machine = crate::support::machine(config);
     scene(&mut Stage::new(&machine, Command::QueryUvInformation, Issuer::Host));
 }
 
@@ -248,7 +248,7 @@ fn queries_and_init() {
         expect(stage, Command::QueryUvInformation, &[], |_| vec![]);
         expect(stage, Command::QueryKeys, &[], |_| vec![]);
     });
-    let machine = Machine::new(crate::support::config()).expect("a machine");
+    let machine = crate::support::machine(crate::support::config());
     let stage = &mut Stage::new(&machine, Command::InitUv, Issuer::Host);
     let first = soil(stage, UV_BASE);
     let fields = [(0x18, 8, UV_BASE), (0x20, 8, UV_BASE_LENGTH)];

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, BTreeSet};
-use uvsim_model::Machine;
 use uvsim_model::address::PageIndex;
 use uvsim_model::config::{ChangeDetection, Generation, MachineConfig};
 use uvsim_model::uvc::{Check, Command, Issuer, Reach, Reply};
@@ -109,7 +108,7 @@ fn calls() -> impl Strategy<Value = Vec<Wish>> {
 
 /// Issues the calls on a machine of its own. Returns the rows of the table that decided.
 fn run(config: &MachineConfig, wishes: &[Wish]) -> Result<Vec<(Command, &'static str)>, TestCaseError> {
-    let machine = Machine::new(config.clone()).expect("a machine");
+    let machine = crate::support::machine(config.clone());
     let mut stage = Stage::new(&machine, Command::QueryUvInformation, Issuer::Host);
     let mut pool = Pool::of(&mut stage);
     let mut rows = Vec::new();

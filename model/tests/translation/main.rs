@@ -57,8 +57,8 @@ impl Space {
     }
 }
 
-fn machine() -> Machine {
-    Machine::new(config()).unwrap()
+fn machine() -> support::beside::Beside {
+    support::machine(config())
 }
 
 fn translating<'m>(machine: &'m Machine, depth: u64) -> (Host<'m>, Space) {
