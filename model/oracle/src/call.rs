@@ -188,7 +188,9 @@ pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn
                     None => command.perform(&next, &call, world),
                 },
             };
-            if let (Err(Stop::Refused(_)), Some((address, length))) = (&ruling, command.operand(&call.block)) {
+            if let Err(Stop::Refused(refusal)) = &ruling
+                && let Some((address, length)) = command.operand(&call.block, refusal.rc)
+            {
                 let home = Space::of_host(next.host[&cpu].home);
                 translation::form(&mut next, cpu, home, address, length);
             }
@@ -209,7 +211,7 @@ fn frame(state: &mut State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> 
     if uvc.m3 != 0 || uvc.m4 != 0 {
         return interrupted(0x06, "D2");
     }
-    if uvc.r2 % 8 != 0 {
+    if !uvc.r2.is_multiple_of(8) {
         return interrupted(0x06, "Q17");
     }
     let at = VirtualAddress(uvc.r2);

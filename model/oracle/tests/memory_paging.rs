@@ -412,7 +412,7 @@ fn i10_i12_i22_i23_ciphertexts_that_no_rule_admits() {
     let mut machine = Machine::new();
     machine.resident(ALPHA, 3, 0x200, filled(1));
     let before = machine.state.clone();
-    let mut objects = |machine: &mut Machine, bytes, frame: u64| {
+    let objects = |machine: &mut Machine, bytes, frame: u64| {
         machine.world.ciphertexts.push_back(bytes);
         machine.try_call(EXPORT, &[frame * 4096]).expect_err("objects").rule
     };

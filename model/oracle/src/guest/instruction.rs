@@ -109,7 +109,7 @@ fn service_call(
     world: &mut dyn World,
 ) -> Result<Acted, Stop> {
     // Question: what is checked of the block (alignment, length), and which registers are shown?
-    if block.0 % 8 != 0 {
+    if !block.0.is_multiple_of(8) {
         return Err(specification("Q22"));
     }
     let header = access::load(next, issuer, block, 2, world)?;

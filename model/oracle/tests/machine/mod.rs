@@ -190,7 +190,7 @@ impl Machine {
             size: SIZE,
             asce: tables * 4096 | 0x103,
             sca: AbsoluteAddress(0x5000),
-            cpus: [(0, cpu)].into_iter().collect(),
+            cpus: [(0_u16, cpu)].into_iter().collect(),
             pages: Default::default(),
             boot: Boot::Verified(image),
             reset: Reset::default(),
