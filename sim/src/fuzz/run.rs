@@ -218,7 +218,7 @@ impl Run<'_, '_> {
     fn finish(&mut self, side: &SideBySide, machine: &Machine, command: u16) {
         let statement = self.report.outcomes.len().checked_sub(1);
         if let Some(difference) = side.finish(machine) {
-            let is_call = difference.what.contains("Uvc");
+            let is_call = difference.what.contains("Uvc") && !difference.rules.is_empty();
             self.report.find = Some(Find {
                 kind: FindKind::Difference,
                 statement,

@@ -17,16 +17,18 @@ pub(super) fn holds_export(kernel: &Kernel<'_>, verb: &Verb) -> Option<&'static 
     (record == PageRecord::Exported && !kernel.machine().frame_state(mapped).is_secure()).then_some(row)
 }
 
-/// What tells a difference from another one by the same rule: no numbers, which smaller cases change.
+/// What tells a difference from another one by the same rule: names without numbers, which smaller cases change.
 pub(super) fn class(difference: &Difference) -> String {
-    let plain = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect::<String>();
-    let verb = difference.what.split('(').take(3).collect::<Vec<_>>().join(" ");
-    let mut parts: Vec<String> =
-        difference.parts.iter().filter_map(|part| part.path.last()).map(|name| plain(name)).collect();
-    parts.sort();
-    parts.dedup();
-    let same = difference.expected == difference.found;
-    format!("{} {} {}", plain(&verb), if same { "state" } else { "outcome" }, parts.first().map_or("", |part| part))
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let names = words.filter(|word| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit()));
+        names.take(3).map(str::to_owned).collect()
+    };
+    let paths = difference.parts.iter().map(|part| words(&part.path.join(" ")));
+    let part = paths.min_by_key(|path| path.first().is_some_and(|first| first == "storage")).unwrap_or_default();
+    let same = if difference.expected == difference.found { "state" } else { "outcome" };
+    let verb = if difference.rules.is_empty() { Vec::new() } else { words(&difference.what) };
+    format!("{}, {same} {}", verb.join(" "), part.join(" "))
 }
 
 /// A difference on one line, without colours.
