@@ -122,10 +122,10 @@ fn inject(before: &State, command: u16, injection: Injection) -> After {
 fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) -> After {
     let mut next = before.clone();
     let pages = next.configurations.get_mut(&configuration).map(|configuration| &mut configuration.pages);
-    if let Some(page) = pages.and_then(|pages| pages.get_mut(&page)) {
-        if let Record::Resident(_) = page.record {
-            page.counter = counter;
-        }
+    if let Some(page) = pages.and_then(|pages| pages.get_mut(&page))
+        && let Record::Resident(_) = page.record
+    {
+        page.counter = counter;
     }
     done(next, "D42")
 }

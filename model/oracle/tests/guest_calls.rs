@@ -212,3 +212,24 @@ fn c16_a_query_that_is_too_short_is_0x5() {
     let mut machine = Machine::running();
     assert_eq!(machine.call(&[0, 0xa0, 0, 1, 0, 0, 0, 0]), (Outcome::Condition(1), 0x0005));
 }
+
+#[test]
+fn d18_a_block_may_lie_in_two_pages() {
+    let mut machine = Machine::running();
+    let block = sharing_block(SHARE, 0x30, SECURE << 12);
+    assert_eq!(machine.store((SHARED << 12) + 0xff0, &block), Outcome::Done);
+    assert_eq!(machine.act(uvc((SHARED << 12) + 0xff0)), Outcome::Condition(0));
+    assert_eq!(machine.peek(((FIRST + SHARED) << 12) + 0xff4, 4), [0, 1, 0, 0]);
+    assert_eq!(kind(&machine.state, SECURE), Some(Registered::Shared));
+}
+
+#[test]
+fn c22_q32_a_guest_of_a_z17_may_ask_for_the_keys() {
+    let block = [&[2, 0, 0, 2][..], &[0; 0x1fc]].concat();
+    let mut machine = Machine::running();
+    assert_eq!(machine.store(SECURE << 12, &block), Outcome::Done);
+    assert_eq!(machine.act(uvc(SECURE << 12)), Outcome::Condition(1));
+    assert_eq!(machine.peek(((FIRST + SECURE) << 12) + 4, 2), [0, 2]);
+    std::sync::Arc::make_mut(&mut machine.state.setup).generation = 17;
+    assert_eq!(machine.act(uvc(SECURE << 12)), Outcome::Condition(0));
+}

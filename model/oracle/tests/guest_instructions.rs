@@ -321,3 +321,145 @@ fn d80_a_data_area_that_is_fenced_stops_the_instruction() {
     assert_eq!(machine.vcpu().registers.prefix, 0);
     assert_eq!(machine.peek((FIRST + SECURE) << 12, 4), [0; 4]);
 }
+
+#[test]
+fn d80_a_host_that_names_no_data_area_gets_no_data_and_gives_none() {
+    let mut machine = Machine::new();
+    machine.poke(DESCRIPTION + 0x180, &0_u64.to_be_bytes());
+    assert_eq!(machine.enter(), Outcome::Done);
+    assert_eq!(machine.store(0x2000, &[0, 8, 1, 2, 3, 4, 5, 6]), Outcome::Done);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(0x2000) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    machine.leave();
+    assert_eq!(machine.peek(0, 8), [0; 8]);
+    machine.poke(0, &[9; 8]);
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.load_after_entry(0x2000, 8), [0, 8, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn d80_the_data_area_is_as_long_as_it_is_named() {
+    let mut machine = Machine::running();
+    machine.poke((FIRST + SECURE) << 12, &[0x18, 0]);
+    assert_eq!(machine.store((SECURE << 12) + 0xfff, b"x"), Outcome::Done);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(SECURE << 12) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    assert_eq!(machine.peek(DATA_AREA + 0xfff, 1), b"x");
+    machine.leave();
+    machine.poke((FIRST + SHARED) << 12, b"kept");
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.peek((FIRST + SHARED) << 12, 4), b"kept");
+}
+
+#[test]
+fn c96_d81_the_notification_of_a_finished_service_call_is_an_exit() {
+    let mut machine = Machine::running();
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(0x2000) };
+    assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
+    machine.leave();
+    machine.clock(1_000_000);
+    machine.vcpu().registers.psw = (EXTERNAL, 0);
+    inject(&mut machine, 2, &[(0xc6, &[0x77, 0x77])]);
+    assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.vcpu().last_exit, Some(1_000_000));
+    assert_eq!(machine.vcpu().registers.psw, (EXTERNAL, 0));
+    assert_eq!(machine.peek(DESCRIPTION + 0x55, 1), [2]);
+    machine.poke(DESCRIPTION + 0x28, &u64::MAX.to_be_bytes());
+    assert!(is_validity(&machine.enter()));
+}
+
+#[test]
+fn t20_q23_what_is_to_be_injected_waits_for_the_prefix_pages() {
+    let mut machine = Machine::new();
+    inject(&mut machine, 0x7f, &[]);
+    machine.map(1, None);
+    assert_eq!(machine.enter(), intercepted(112, 0, 0));
+    machine.map(1, Some(FIRST + 1));
+    assert!(is_validity(&machine.enter()));
+    assert_eq!(machine.peek(DESCRIPTION + 0x55, 1), [0x7f]);
+}
+
+#[test]
+fn q23_each_external_code_has_its_subclass_mask() {
+    let masks: [(u16, u64); 9] = [
+        (0x1200, 0x8000),
+        (0x1201, 0x4000),
+        (0x1202, 0x2000),
+        (0x1004, 0x0800),
+        (0x1005, 0x0400),
+        (0x2401, 0x0200),
+        (0x0040, 0x0040),
+        (0x1407, 0x0020),
+        (0x1406, 0x0010),
+    ];
+    for (code, mask) in masks {
+        let mut machine = Machine::new();
+        inject(&mut machine, 2, &[(0xc6, &code.to_be_bytes())]);
+        machine.vcpu().registers.psw = (EXTERNAL, 0);
+        machine.vcpu().registers.control[0] = !mask;
+        assert!(is_validity(&machine.enter()), "{code:#x}");
+        machine.vcpu().registers.control[0] = mask;
+        assert_eq!(machine.enter(), Outcome::Done);
+        assert_eq!(machine.peek(LOWCORE + 0x86, 2), code.to_be_bytes());
+    }
+}
+
+#[test]
+fn q23_each_io_subclass_has_its_mask() {
+    for subclass in 0..8_u32 {
+        let mut machine = Machine::new();
+        inject(&mut machine, 3, &[(0xf0, &(subclass << 27 | 0x8000_0000).to_be_bytes())]);
+        let mask = 0x8000_0000_u64 >> subclass;
+        machine.vcpu().registers.psw = (IO, 0);
+        machine.vcpu().registers.control[6] = !mask;
+        assert!(is_validity(&machine.enter()));
+        machine.vcpu().registers.control[6] = mask;
+        assert_eq!(machine.enter(), Outcome::Done);
+    }
+}
+
+#[test]
+fn q22_what_sigp_and_service_call_show() {
+    let mut machine = Machine::running();
+    let step = GuestStep::Sigp { order: 6, cpu: 3, parameter: 0x1000 };
+    assert_eq!(machine.act(step), intercepted(108, 0xae02, 0x5000_0000));
+    assert_eq!([1, 2, 5].map(|number| machine.shown_register(number)), [0x1000, 3, 6]);
+    let mut machine = Machine::running();
+    let call = |block| GuestStep::ServiceCall { command: 7, block: GuestAddress(block) };
+    assert_eq!(machine.act(call(0x2004)), guest_takes(0x06));
+    assert_eq!(machine.act(call(SIZE)), guest_takes(0x05));
+    assert_eq!(machine.act(call(0x2008)), intercepted(104, 0xb220, 0x0012_0000));
+}
+
+#[test]
+fn d18_of_a_register_number_the_low_four_bits_count() {
+    let mut machine = Machine::running();
+    assert_eq!(machine.act(GuestStep::General(0x53, 8)), Outcome::Done);
+    assert_eq!(machine.act(GuestStep::AccessRegister(0xff, 9)), Outcome::Done);
+    assert_eq!(machine.act(GuestStep::LoadControl { number: 0x21, value: 10 }), Outcome::Done);
+    let registers = machine.vcpu().registers.clone();
+    assert_eq!((registers.general[3], registers.access[15], registers.control[1]), (8, 9, 10));
+    exits(&mut machine, diagnose(0x9c, 0x13, 0), 108);
+    assert_eq!(machine.shown_register(0), 8);
+}
+
+#[test]
+fn t22_the_last_prefix_area_of_guest_storage_will_do() {
+    let mut machine = Machine::running();
+    // Bits 51 to 63 of a prefix do not count.
+    assert_eq!(machine.act(GuestStep::SetPrefix(SIZE - 0x1000)), intercepted(108, 0xb210, 0));
+    machine.leave();
+    assert_eq!(machine.vcpu().registers.prefix, SIZE - 0x2000);
+}
+
+#[test]
+fn d80_masks_that_go_off_or_stay_are_not_told() {
+    let mut machine = Machine::running();
+    machine.vcpu().registers.psw = (EXTERNAL | IO | MACHINE_CHECKS, 0);
+    machine.vcpu().registers.control[6] = 0xff00_0000;
+    let load = |mask| GuestStep::LoadPsw { mask, address: 0 };
+    assert_eq!(machine.act(load(EXTERNAL | IO | MACHINE_CHECKS)), Outcome::Done);
+    assert_eq!(machine.act(load(IO | 1 << 31)), Outcome::Done);
+    assert_eq!(machine.act(GuestStep::LoadControl { number: 6, value: 0x8000_0000 }), Outcome::Done);
+    assert_eq!(machine.act(GuestStep::LoadControl { number: 6, value: 0xc000_0000 }), intercepted(100, 0, 0));
+}

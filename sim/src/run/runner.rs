@@ -92,7 +92,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     /// Ends the file at the first difference from the oracle.
-    fn compare(&mut self, place: Place) -> Result<(), Status> {
+    fn agree(&mut self, place: Place) -> Result<(), Status> {
         let Some(difference) = self.side.as_ref().and_then(|side| side.difference()) else { return Ok(()) };
         self.side = None;
         self.report.difference(self.scenario, place, &difference);
@@ -134,7 +134,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Node::Parallel(parallel) if self.options.threads => (parallel.place, self.run_threads(parallel)),
             Node::Parallel(parallel) => (parallel.place, self.run_parallel(parallel)),
         };
-        self.compare(place).and(ended)
+        self.agree(place).and(ended)
     }
 
     fn run_repeat(&mut self, repeat: &'s Repeat) -> Result<(), Status> {
@@ -295,9 +295,15 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(run_beside(&mut Json::new(&mut out), mislead), Status::Broken);
         let text = String::from_utf8(out).unwrap();
-        let event: serde_json::Value =
-            text.lines().find(|line| line.contains("\"difference\"")).map(|line| serde_json::from_str(line).unwrap()).unwrap();
-        assert_eq!((&event["event"], &event["line"], &event["rules"]), (&"difference".into(), &3.into(), &serde_json::json!(["D81"])));
+        let event: serde_json::Value = text
+            .lines()
+            .find(|line| line.contains("\"difference\""))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .unwrap();
+        assert_eq!(
+            (&event["event"], &event["line"], &event["rules"]),
+            (&"difference".into(), &3.into(), &serde_json::json!(["D81"]))
+        );
         assert_eq!(event["parts"][0]["path"], serde_json::json!(["clock"]));
         assert!(event["tree"].as_str().unwrap().starts_with("└─ clock: oracle "), "{event}");
         assert!(!text.contains("u001b"), "no colours: {text}");

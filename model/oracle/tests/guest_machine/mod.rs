@@ -19,6 +19,8 @@ pub(crate) const DESCRIPTION: u64 = 0x1_0000;
 pub(crate) const DATA_AREA: u64 = 0x1_2000;
 pub(crate) const SEGMENTS: u64 = 0x2_0000;
 pub(crate) const PAGES: u64 = 0x3_0000;
+/// Where the host has its blocks.
+const BLOCK: u64 = 0x6_0000;
 /// Page p of the guest is mapped to this frame + p.
 pub(crate) const FIRST: u64 = 0x100;
 pub(crate) const ASCE: u64 = SEGMENTS | 0x100;
@@ -36,6 +38,8 @@ pub(crate) const UNMAPPED: u64 = 6;
 pub(crate) struct Chooser {
     pub(crate) choice: usize,
     pub(crate) asked: usize,
+    /// How many pages were exported.
+    pub(crate) ciphertexts: u8,
 }
 
 impl World for Chooser {
@@ -47,7 +51,8 @@ impl World for Chooser {
         unreachable!("no handle is drawn")
     }
     fn ciphertext(&mut self, _: FrameNumber) -> Bytes {
-        unreachable!("nothing is exported")
+        self.ciphertexts += 1;
+        Arc::new([self.ciphertexts; 4096])
     }
     fn query_output(&mut self, _: usize, length: usize) -> Vec<u8> {
         vec![0; length]
@@ -304,6 +309,29 @@ fn image() -> Image {
 }
 
 impl Machine {
+    /// A call of the host; its response code. Fields: offset, value.
+    pub(crate) fn host_call(&mut self, command: u16, length: u16, fields: &[(usize, u64)]) -> u16 {
+        let mut block = vec![0; usize::from(length)];
+        block[0..2].copy_from_slice(&length.to_be_bytes());
+        block[2..4].copy_from_slice(&command.to_be_bytes());
+        for &(offset, value) in fields {
+            block[offset..offset + 8].copy_from_slice(&value.to_be_bytes());
+        }
+        self.poke(BLOCK, &block);
+        let uvc = HostStep::Uvc(Uvc { r1: 0, r2: BLOCK, m3: 0, m4: 0 });
+        assert!(matches!(self.step(Step::Host(OTHER_CPU, uvc)).outcome, Outcome::Condition(0 | 1)));
+        u16::from_be_bytes(self.peek(BLOCK + 4, 2).try_into().expect("two bytes"))
+    }
+
+    /// What the guest finds in its storage when it is entered.
+    pub(crate) fn load_after_entry(&mut self, address: u64, length: u64) -> Vec<u8> {
+        assert_eq!(self.enter(), Outcome::Done);
+        match self.load(address, length) {
+            Outcome::Loaded(bytes) => bytes,
+            other => panic!("the guest cannot load: {other:?}"),
+        }
+    }
+
     /// Outcome of a call, whose block does not matter.
     pub(crate) fn sharing_exit(&mut self) -> Outcome {
         self.act(GuestStep::Uvc(Uvc { r1: 0, r2: 0x1e00, m3: 0, m4: 0 }))
