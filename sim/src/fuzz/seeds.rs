@@ -6,7 +6,7 @@ use crate::refusals;
 use crate::scenario::{FieldValue, GuestId, GuestState, Injection, PvCommand, Scenario, Source, UvcCall, Verb};
 use std::path::Path;
 use uvsim_model::address::PageIndex;
-use uvsim_model::config::MachineConfig;
+use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::uvc::{Command, HandleKind, Issuer};
 
@@ -59,7 +59,8 @@ fn general(command: Command) -> Case {
     if command.row().issuer == Issuer::Both {
         deeds.push(issued(good, false));
     }
-    Case::new(Setup::default(), deeds)
+    // The generation that installs all of them.
+    Case::new(Setup { generation: Generation::Z17, ..Setup::default() }, deeds)
 }
 
 /// Every call of a host before INIT_UV.
@@ -78,7 +79,7 @@ fn secret_flag() -> Option<Case> {
     let recipe = Recipe {
         recipients: &[keys.host.public().clone()],
         flags: USUAL_FLAGS,
-        secret_flags: 1 << 62,
+        secret_flags: 1,
         psw: [USUAL_PSW_MASK, 0],
         keys: ImageKeys::draw(&mut Seed(setup.seed).stream(Purpose::Fuzz)),
         components: Vec::new(),
