@@ -134,10 +134,10 @@ impl State {
         used: &Result<Translation, Fault>,
         fresh: &Result<Translation, Fault>,
     ) {
-        if let Ok(fresh) = fresh {
-            if !kept.iter().any(|kept| kept.translation == *fresh) {
-                kept.push(Kept { translation: fresh.clone(), since: self.purges.latest });
-            }
+        if let Ok(fresh) = fresh
+            && !kept.iter().any(|kept| kept.translation == *fresh)
+        {
+            kept.push(Kept { translation: fresh.clone(), since: self.purges.latest });
         }
         if let Some(at) = kept.iter().position(|kept| used.as_ref() == Ok(&kept.translation)) {
             kept[..=at].rotate_right(1);

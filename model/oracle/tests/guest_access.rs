@@ -198,10 +198,10 @@ fn d19_d62_addresses_that_the_host_gets_begin_at_the_origin_of_the_guest() {
     assert_eq!(machine.enter(), Outcome::Done);
     assert_eq!(machine.load(SECURE << 12, 1), Outcome::Loaded(vec![0]));
     assert_eq!(machine.load(SIZE, 1), guest_takes(0x05));
-    assert_eq!(machine.load(UNMAPPED << 12, 1), host_takes(0x11, ORIGIN + (UNMAPPED << 12) | FETCH));
+    assert_eq!(machine.load(UNMAPPED << 12, 1), host_takes(0x11, (ORIGIN + (UNMAPPED << 12)) | FETCH));
     machine.leave();
     assert_eq!(machine.enter(), Outcome::Done);
-    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3e, ORIGIN + (PLAIN << 12) | FETCH));
+    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3e, (ORIGIN + (PLAIN << 12)) | FETCH));
 }
 
 #[test]

@@ -207,6 +207,38 @@ fn d79_a_forgotten_cpu_does_not_hold_the_load_up_but_stays_out() {
 }
 
 #[test]
+fn d79_of_several_cpu_resets_the_strongest_counts() {
+    let mut machine = Machine::new();
+    let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    machine.call(UNSHARE_ALL, &[ALPHA.0]);
+    machine.call(PREPARE, &[ALPHA.0]);
+    for (command, cpu) in [(RESET_INITIAL, cpu), (RESET, cpu), (RESET, other)] {
+        assert_eq!(machine.call(command, &[cpu.0]), DONE);
+    }
+    assert_eq!(machine.set_state(cpu, 5), DONE);
+    assert_eq!((machine.cpu(cpu).owed, machine.cpu(other).owed), (None, None), "nobody owes anything any more");
+}
+
+#[test]
+fn d79_a_second_load_after_a_reset_takes_the_psw_at_0_too() {
+    let mut machine = Machine::new();
+    let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    machine.call(UNSHARE_ALL, &[ALPHA.0]);
+    machine.call(PREPARE, &[ALPHA.0]);
+    machine.call(RESET_CLEAR, &[cpu.0]);
+    machine.call(RESET_CLEAR, &[other.0]);
+    for cpu in [cpu, other] {
+        assert_eq!(machine.set_state(cpu, 5), DONE);
+        assert!(machine.cpu(cpu).load_pending);
+    }
+    machine.set_state(cpu, 2);
+    assert_eq!(machine.call(RESET, &[cpu.0]), DONE);
+    assert!(machine.cpu(cpu).load_pending, "a normal reset leaves the PSW alone");
+    assert_eq!(machine.call(RESET_INITIAL, &[cpu.0]), DONE);
+    assert!(!machine.cpu(cpu).load_pending, "an initial one makes it zero");
+}
+
+#[test]
 fn d43_a_reset_keeps_all_rows() {
     let mut machine = Machine::new();
     let cpu = machine.cpu_of(ALPHA);
