@@ -17,7 +17,8 @@ pub(crate) enum Fault {
     /// A translation exception, translation specification or addressing, by interruption code.
     Exception(u16),
     /// A table lies in a frame that the host may not touch (D59).
-    SecureTable,
+    /// The entry is here.
+    SecureTable(AbsoluteAddress),
 }
 
 /// Addressing: a table or the final frame lies outside storage.
@@ -269,7 +270,7 @@ fn fetch(state: &State, origin: u64, index: u64, found: &mut Translation) -> Res
     }
     let zone = state.zone(FrameNumber(at.0 / FRAME));
     if let Verdict::Deny(..) = access::check(state, Requestor::NonSecure, zone) {
-        return Err(Fault::SecureTable);
+        return Err(Fault::SecureTable(at));
     }
     found.entries.push(at);
     Ok(state.doubleword(at))
