@@ -6,13 +6,13 @@ use super::{bytes::Output, draw};
 use rand::{Rng, RngExt};
 
 /// The most statements that mutation lets a case grow to.
-const LONGEST: usize = 200;
+const LONGEST: usize = 400;
 
 /// A case like this one but for a few changes; `other` gives parts.
 pub(super) fn mutated<R: Rng>(case: &Case, other: &Case, random: &mut R) -> Case {
     let mut setup = case.setup.clone();
     let mut statements = case.statements.clone();
-    for _ in 0..random.random_range(1..5) {
+    for _ in 0..random.random_range(1..12) {
         match random.random_range(0..16) {
             0 | 1 => remove(&mut statements, random),
             2 => duplicate(&mut statements, random),
