@@ -89,8 +89,8 @@ pub const MOST_CPUS: u16 = 8;
 pub const MOST_MEMORY: u64 = 1024;
 /// MiB that hold the base area of the Ultravisor at 2 GiB, and little more.
 pub const LEAST_STORAGE: u64 = 2200;
-/// MiB of storage unless something else is said: whole GiB, for which the host's tables are made fastest.
-pub const USUAL_STORAGE: u64 = 3072;
+/// MiB of storage unless something else is said: twice 2 GiB, for which the host's tables are made fastest.
+pub const USUAL_STORAGE: u64 = 4096;
 /// The most MiB of storage.
 pub const MOST_STORAGE: u64 = 8192;
 /// The most statements.
