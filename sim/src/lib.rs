@@ -6,6 +6,7 @@
 //! - [`paging`]: which page goes when a frame is wanted.
 //! - [`trace`]: memory accesses of real programs, recorded.
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
+//! - [`fuzz`]: random adversarial hosts.
 //! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
@@ -18,6 +19,7 @@
 
 pub mod domain;
 pub mod explain;
+pub mod fuzz;
 pub mod host_info;
 pub mod hostkey;
 pub mod image;
