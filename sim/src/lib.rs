@@ -12,12 +12,14 @@
 //! - [`refusals`]: what every call looks at, in order.
 //! - [`sweep`]: traces replayed on many machines, with tables and charts.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
+//! - [`fuzz_targets`]: what a fuzzer calls with any bytes.
 //! - [`virtio`]: devices that see what a guest has shared.
 
 #![deny(unsafe_code)]
 
 pub mod domain;
 pub mod explain;
+pub mod fuzz_targets;
 pub mod host_info;
 pub mod hostkey;
 pub mod image;

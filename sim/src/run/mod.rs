@@ -45,6 +45,8 @@ pub struct Options {
     pub deadline: Option<Instant>,
     /// Lanes run at the same time, each on a thread of its own.
     pub threads: bool,
+    /// A statement that fails is told and counted, and what comes after it is run all the same.
+    pub go_on: bool,
 }
 
 /// What a file, or a whole run, comes to.
