@@ -1,11 +1,12 @@
 //! A privileged look at the machine, without side effects: for tests, checks and teaching. No real
 //! software can do this.
 
-use crate::address::{AbsoluteAddress, FrameNumber, PageIndex};
+use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, PageIndex};
 use crate::crypto::Counter;
-use crate::firmware::{Configuration, GuestRegisters, Image, PageRecord, RunState};
+use crate::firmware::{Boot, Configuration, GuestRegisters, Image, PageRecord, RunState};
 use crate::machine::Machine;
-use crate::storage::{Domain, Donation, FrameState, ZoneEntry};
+use crate::storage::{Asce, Domain, Donation, FrameState, ZoneEntry};
+use crate::witness::{Outcome, Step};
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,50 @@ pub struct PageView {
     pub record: PageRecord,
     /// Counter of its latest encryption; 0 if it never was encrypted.
     pub counter: u64,
+}
+
+/// What the Ultravisor keeps of a live configuration, pages and keys apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigurationView {
+    /// Guest storage origin (MSO).
+    pub origin: u64,
+    /// Bytes of guest storage.
+    pub size: u64,
+    /// Address-space-control element.
+    pub asce: Asce,
+    /// System control area.
+    pub sca: AbsoluteAddress,
+    /// Handles of its CPUs by number.
+    pub cpus: BTreeMap<u16, u64>,
+    /// Pages that UNPACK_IMG has loaded. `None` before SET_SEC_CONF_PARAMS and from VERIFY_IMG on.
+    pub unpacked: Option<u64>,
+    /// The image is verified.
+    pub verified: bool,
+    /// A reset is under way: no CPU can be entered (D79).
+    pub reset_pending: bool,
+}
+
+/// What the Ultravisor keeps of a CPU, registers apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CpuView {
+    /// Handle of its configuration.
+    pub configuration: u64,
+    /// Its number there.
+    pub number: u16,
+    /// Where its state description is.
+    pub state_description: AbsoluteAddress,
+    /// State.
+    pub state: RunState,
+    /// It is in SIE.
+    pub in_sie: bool,
+    /// The next entry takes the PSW from guest absolute 0.
+    pub load_pending: bool,
+    /// An instruction left with interception 104 and is not complete: its first halfword.
+    pub outstanding: Option<u16>,
+    /// Clock at the latest exit, if the CPU timer is held to it.
+    pub last_exit: Option<u64>,
+    /// A reset under way still wants a CPU reset of it.
+    pub owes_reset: bool,
 }
 
 /// An invariant that does not hold: an error of the model, never of its user.
@@ -86,6 +131,98 @@ impl Machine {
         self.firmware.objects().configuration(handle)?.life()?.boot.image().cloned()
     }
 
+    /// Handle of the configuration that a zone entry names, dead or alive. `None` if there is none.
+    #[must_use]
+    pub fn owner(&self, domain: Domain) -> Option<u64> {
+        self.firmware.objects().domain(domain).map(|configuration| configuration.handle)
+    }
+
+    /// Handles of the live configurations.
+    #[must_use]
+    pub fn configurations(&self) -> Vec<u64> {
+        let all = self.firmware.objects().configurations();
+        all.iter().filter(|configuration| !configuration.is_gone()).map(|configuration| configuration.handle).collect()
+    }
+
+    /// Handles of the CPUs of configurations.
+    #[must_use]
+    pub fn secure_cpus(&self) -> Vec<u64> {
+        self.firmware.objects().cpus().iter().map(|cpu| cpu.handle).collect()
+    }
+
+    /// The live configuration behind a handle.
+    #[must_use]
+    pub fn configuration(&self, handle: u64) -> Option<ConfigurationView> {
+        let configuration = self.firmware.objects().configuration(handle)?;
+        let life = configuration.life()?;
+        Some(ConfigurationView {
+            origin: configuration.origin,
+            size: configuration.size(),
+            asce: configuration.asce,
+            sca: configuration.sca,
+            cpus: life.cpus.clone(),
+            unpacked: match &life.boot {
+                Boot::Loading(loading) => Some(loading.pages()),
+                Boot::Created | Boot::Verified(_) => None,
+            },
+            verified: matches!(life.boot, Boot::Verified(_)),
+            reset_pending: configuration.reset.lock().is_pending(),
+        })
+    }
+
+    /// The CPU behind a handle.
+    #[must_use]
+    pub fn secure_cpu(&self, handle: u64) -> Option<CpuView> {
+        let cpu = self.firmware.objects().cpu(handle)?;
+        let (configuration, number, state_description) = (cpu.configuration.handle, cpu.number, cpu.state_description);
+        let in_sie = cpu.is_in_sie();
+        Some(cpu.look(|status| CpuView {
+            configuration,
+            number,
+            state_description,
+            state: status.state,
+            in_sie,
+            load_pending: status.load_pending,
+            outstanding: status.outstanding.map(|outstanding| outstanding.ipa),
+            last_exit: status.last_exit,
+            owes_reset: status.mark.is_some_and(|mark| !mark.is_satisfied()),
+        }))
+    }
+
+    /// Calls `visit` with every page of a live configuration that a call has touched, rising.
+    pub fn visit_pages(&self, handle: u64, mut visit: impl FnMut(PageIndex, PageView)) {
+        let Some(configuration) = self.firmware.objects().configuration(handle) else { return };
+        for (first, chunk) in configuration.rows.chunks() {
+            for (number, row) in (first.0..).zip(chunk.views()) {
+                if row.record != PageRecord::Absent || row.counter != 0 {
+                    visit(PageIndex(number), PageView { record: row.record, counter: row.counter });
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with every frame whose zone entry is not that of an ordinary host frame, rising.
+    pub fn visit_zone(&self, mut visit: impl FnMut(FrameNumber, FrameState)) {
+        for (first, chunk) in self.storage.chunks() {
+            for (number, entry) in (first.0..).zip(chunk.zone_entries()) {
+                if entry != ZoneEntry::NON_SECURE {
+                    visit(FrameNumber(number), entry.state());
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with every frame that may hold something other than zeros, and its bytes, rising.
+    pub fn visit_storage(&self, mut visit: impl FnMut(FrameNumber, &[u8; PAGE_SIZE as usize])) {
+        let mut bytes = [0; PAGE_SIZE as usize];
+        for (first, chunk) in self.storage.chunks() {
+            for index in chunk.stored_frames() {
+                chunk.copy_frame(index, &mut bytes);
+                visit(FrameNumber(first.0 + index as u64), &bytes);
+            }
+        }
+    }
+
     /// State of the CPU behind a handle.
     #[must_use]
     pub fn cpu_state(&self, handle: u64) -> Option<RunState> {
@@ -113,7 +250,9 @@ impl Machine {
     /// Test hook (D42): makes a resident page look as if its latest export had been under `counter`.
     /// `false` if the page is not resident.
     pub fn preset_counter(&self, handle: u64, page: PageIndex, counter: Counter) -> bool {
-        self.firmware.preset_counter(&self.storage, handle, page, counter)
+        let done = self.firmware.preset_counter(&self.storage, handle, page, counter);
+        self.tell(Step::PresetCounter(handle, page, counter), Outcome::Done);
+        done
     }
 
     /// Checks the invariants that a state on its own can break. The machine must be at rest.

@@ -21,6 +21,7 @@ mod machine;
 pub mod seed;
 pub mod storage;
 pub mod uvc;
+pub mod witness;
 
 pub use digest::StateDigest;
 pub use firmware::{
@@ -28,5 +29,5 @@ pub use firmware::{
     GuestRegisters, Image, Injection, MAX_CPU_NUMBER, MAX_GUEST_ADDRESS, PageRecord, Psw, Reset, RunState,
     UV_BASE_LENGTH,
 };
-pub use inspect::{PageView, Violation};
+pub use inspect::{ConfigurationView, CpuView, PageView, Violation};
 pub use machine::{CpuError, Machine, OthersOperate};

@@ -10,6 +10,7 @@ use crate::storage::Storage;
 use crate::storage::arena::RequestorNumber;
 use crate::storage::translation_buffer::Purge;
 use crate::uvc::Command;
+use crate::witness::{HostStep, Outcome, Step, Watch};
 use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub struct Machine {
     channel: Mutex<()>,
     clock: AtomicU64,
     pub(crate) digests: Mutex<DigestCache>,
+    pub(crate) watch: Watch,
 }
 
 /// Who accesses storage at the moment.
@@ -90,6 +92,7 @@ impl Machine {
             channel: Mutex::new(()),
             clock: AtomicU64::new(0),
             digests: Mutex::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -116,6 +119,12 @@ impl Machine {
     /// # Errors
     /// There is no such CPU, or it operates already.
     pub fn cpu(&self, number: u16) -> Result<HostCpu<'_>, CpuError> {
+        let started = self.start(number);
+        self.tell(Step::Start(number), if started.is_ok() { Outcome::Done } else { Outcome::Impossible });
+        started
+    }
+
+    fn start(&self, number: u16) -> Result<HostCpu<'_>, CpuError> {
         let slot = self.cpus.get(usize::from(number)).ok_or(CpuError::NoSuchCpu { number, cpus: self.config.cpus })?;
         let state = slot.state.try_lock().ok_or(CpuError::Operating(number))?;
         self.join(|operating| operating.cpus += 1);
@@ -144,6 +153,7 @@ impl Machine {
     /// Lets time pass.
     pub fn advance_clock(&self, nanoseconds: u64) {
         self.clock.fetch_add(nanoseconds, Ordering::AcqRel);
+        self.tell(Step::Clock(nanoseconds), Outcome::Done);
     }
 
     /// Subscribes to what happens.
@@ -154,10 +164,12 @@ impl Machine {
     /// Test hook: makes the next calls of a command end busy, partially, or late (Q19, D17).
     pub fn inject(&self, command: Command, injection: Injection) {
         self.firmware.inject(command, injection);
+        self.tell(Step::Inject(command, injection), Outcome::Done);
     }
 
-    pub(crate) fn stopped(&self) {
+    pub(crate) fn stopped(&self, number: u16) {
         self.part(|operating| operating.cpus -= 1);
+        self.tell(Step::Stop(number), Outcome::Done);
     }
 
     pub(crate) fn channel_released(&self) {
@@ -206,12 +218,14 @@ impl HostCpu<'_> {
     /// Another CPU operates.
     pub fn reset_machine(&mut self, reset: Reset) -> Result<(), OthersOperate> {
         let machine = self.machine;
-        if machine.others_operate() {
-            return Err(OthersOperate);
+        let possible = !machine.others_operate();
+        if possible {
+            machine.firmware.reset(&machine.storage, reset);
+            self.purge_own(Purge::All);
+            machine.ask_others_to_purge(self.number, Purge::All);
         }
-        machine.firmware.reset(&machine.storage, reset);
-        self.purge_own(Purge::All);
-        machine.ask_others_to_purge(self.number, Purge::All);
-        Ok(())
+        let outcome = if possible { Outcome::Done } else { Outcome::Impossible };
+        machine.tell(Step::Host(self.number, HostStep::ResetMachine(reset)), outcome);
+        if possible { Ok(()) } else { Err(OthersOperate) }
     }
 }

@@ -3,14 +3,16 @@
 //! Or dictionaries, with the words of the program as it is: `cargo run --example fuzz-seeds -- --dictionaries FOLDER`.
 //!
 //! Each target gets a folder of its own. The files of SCENARIOS (`scenarios`, if nothing is said) are inputs of the
-//! target `scenario`.
+//! targets `scenario` and, as far as they can be, `actions`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use uvsim::fuzz_targets::TARGETS;
+use uvsim::fuzz::Case;
+use uvsim::fuzz::targets::TARGETS;
 use uvsim::run::collect;
+use uvsim::scenario::Scenario;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -64,8 +66,14 @@ fn write(folder: &Path, scenarios: &Path) -> io::Result<usize> {
     }
     for file in collect(&[scenarios.to_owned()]) {
         let file = file.map_err(|error| io::Error::other(error.to_string()))?;
-        fs::copy(&file, folder.join("scenario").join(file.file_name().unwrap_or_default()))?;
+        let name = file.file_name().unwrap_or_default();
+        fs::copy(&file, folder.join("scenario").join(name))?;
         count += 1;
+        let case = Scenario::read(&file).ok().and_then(|scenario| Case::from_scenario(&scenario).ok());
+        if let Some(case) = case {
+            fs::write(folder.join("actions").join(name).with_extension(""), case.to_bytes())?;
+            count += 1;
+        }
     }
     Ok(count)
 }

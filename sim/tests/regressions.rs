@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use uvsim::fuzz_targets::{TARGETS, Target};
+use uvsim::fuzz::targets::{TARGETS, Target};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/fuzz/regressions")
@@ -27,7 +27,7 @@ fn wrong(target: &Target, input: &[u8]) -> Option<String> {
 }
 
 fn replay(name: &str) {
-    let target = uvsim::fuzz_targets::target(name).expect("a target");
+    let target = uvsim::fuzz::targets::target(name).expect("a target");
     let files = files(&folder().join(name));
     assert!(!files.is_empty(), "nothing to replay for `{name}`");
     let wrong: Vec<String> = files
@@ -44,7 +44,7 @@ macro_rules! replays {
     };
 }
 
-replays!(scenario, blocks, images, recipes, domain, traces, lanes, threads);
+replays!(scenario, actions, blocks, images, recipes, domain, traces, lanes, threads);
 
 #[test]
 fn every_target_is_replayed_and_nothing_else_is_there() {
@@ -57,11 +57,11 @@ fn every_target_is_replayed_and_nothing_else_is_there() {
 
 #[test]
 fn a_fault_and_a_panic_are_both_seen() {
-    fn panics(_: &[u8]) -> Result<(), uvsim::fuzz_targets::Fault> {
+    fn panics(_: &[u8]) -> Result<(), uvsim::fuzz::targets::Fault> {
         panic!("on purpose")
     }
-    fn faulty(_: &[u8]) -> Result<(), uvsim::fuzz_targets::Fault> {
-        Err(uvsim::fuzz_targets::Fault { message: "on purpose".into(), shown: String::new() })
+    fn faulty(_: &[u8]) -> Result<(), uvsim::fuzz::targets::Fault> {
+        Err(uvsim::fuzz::targets::Fault { message: "on purpose".into(), shown: String::new() })
     }
     let target = |run| Target { name: "", about: "", run, seeds: Vec::new, words: Vec::new };
     assert_eq!(wrong(&target(panics), b""), Some("it panics".into()));
@@ -82,7 +82,7 @@ fn dictionaries_are_those_of_this_program() {
 /// A word that the catalogue uses and the dictionary does not know is one that a fuzzer would have to guess.
 #[test]
 fn the_dictionary_knows_what_the_catalogue_says() {
-    let known: BTreeSet<Vec<u8>> = (uvsim::fuzz_targets::target("scenario").unwrap().words)().into_iter().collect();
+    let known: BTreeSet<Vec<u8>> = (uvsim::fuzz::targets::target("scenario").unwrap().words)().into_iter().collect();
     let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let mut missing = BTreeSet::new();
     for file in uvsim::run::collect(&[catalogue]) {

@@ -1,6 +1,6 @@
 //! What the fuzz targets have in common: a find becomes a panic, which is what the engine understands.
 
-use uvsim::fuzz_targets::target;
+use uvsim::fuzz::targets::target;
 
 /// Runs a target on an input.
 ///

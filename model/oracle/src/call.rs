@@ -1,8 +1,14 @@
 //! An Ultravisor call: its control block, and how it can end.
 
-use crate::Objection;
-use crate::ids::{CpuNumber, FrameNumber};
-use crate::state::State;
+use crate::command::{self, Command};
+use crate::host::{self, Interrupted, Part};
+use crate::ids::{AbsoluteAddress, CpuNumber, FrameNumber, VirtualAddress};
+use crate::state::{Space, State};
+use crate::step::{Access, Outcome, Program, Uvc};
+use crate::storage::FRAME;
+use crate::translation;
+use crate::world::World;
+use crate::{After, Objection};
 
 /// A control block, as it was fetched.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,9 +45,20 @@ impl Block {
     }
 }
 
+/// Host or guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Issuer {
+    /// A host CPU.
+    Host,
+    /// A CPU of a configuration.
+    Guest,
+}
+
 /// Who calls, and where its block lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Call {
+    /// Who issues it.
+    pub(crate) issuer: Issuer,
     /// The host CPU; for a call of a guest the one that it runs on.
     pub(crate) cpu: CpuNumber,
     /// The block.
@@ -98,4 +115,128 @@ impl State {
 /// Refuses a call.
 pub(crate) fn refuse<T>(rc: u16, rrc: u16, rule: &'static str) -> Result<T, Stop> {
     Err(Stop::Refused(Refusal { rc, rrc, rule }))
+}
+
+impl Block {
+    /// An output field.
+    pub(crate) fn field(&self, offset: usize, value: u64) -> (usize, Vec<u8>) {
+        (offset, if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() }.to_vec())
+    }
+
+    fn short(&self, offset: usize, value: u16) -> (usize, Vec<u8>) {
+        (offset, if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() }.to_vec())
+    }
+
+    /// Response and reason code.
+    pub(crate) fn codes(&self, rc: u16, rrc: u16) -> [(usize, Vec<u8>); 2] {
+        [self.short(4, rc), self.short(6, rrc)]
+    }
+}
+
+/// How a call ends, without a program interruption.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Ending {
+    /// The machine, but for the block.
+    pub(crate) state: State,
+    /// Condition code.
+    pub(crate) condition: u8,
+    /// What is stored into the block.
+    pub(crate) writes: Vec<(usize, Vec<u8>)>,
+    /// The row that decided.
+    pub(crate) rule: &'static str,
+}
+
+/// What a ruling means for the block (D3, D4).
+pub(crate) fn ending(before: &State, block: &Block, ruling: Ruling) -> Result<Ending, Objection> {
+    let done = |done: Done, condition, rc, rrc, rule| {
+        let writes = done.outputs.into_iter().chain(block.codes(rc, rrc)).collect();
+        Ending { state: done.state, condition, writes, rule }
+    };
+    match ruling {
+        Ok(executed) => {
+            let rule = executed.rule;
+            Ok(done(executed, 0, 1, 0, rule))
+        }
+        Err(Stop::Delivered(delivered, why)) => Ok(done(*delivered, 1, why.rc, why.rrc, why.rule)),
+        Err(Stop::Refused(why)) => {
+            let nothing = Done { state: before.clone(), rule: why.rule, outputs: vec![] };
+            Ok(done(nothing, 1, why.rc, why.rrc, why.rule))
+        }
+        Err(Stop::Again(condition)) => Ok(Ending { state: before.clone(), condition, writes: vec![], rule: "Q19" }),
+        Err(Stop::Objection(objection)) => Err(objection),
+    }
+}
+
+/// ULTRAVISOR CALL on a CPU of the host, in the order of D2. R1 is ignored (D3).
+pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> Result<After, Objection> {
+    let mut next = state.clone();
+    let result = frame(&mut next, cpu, uvc, world);
+    match result {
+        Err((program, rule)) => Ok(After { state: next, outcome: Outcome::Program(program), rules: vec![rule] }),
+        Ok((block, parts, Err(refusal))) => finish(&next, &block, &parts, Err(Stop::Refused(refusal))),
+        Ok((block, parts, Ok(command))) => {
+            let frames = parts.iter().map(|part| FrameNumber(part.address.0 / FRAME)).collect();
+            let call = Call { issuer: Issuer::Host, cpu, block, frames };
+            let (counted, again) = command::injected(&next, command);
+            let ruling = match command::handles(&next, command, &call.block) {
+                Err(refusal) => Err(Stop::Refused(refusal)),
+                Ok(()) => match again {
+                    Some(condition) => {
+                        next = counted;
+                        Err(Stop::Again(condition))
+                    }
+                    None => command.perform(&next, &call, world),
+                },
+            };
+            if let (Err(Stop::Refused(_)), Some((address, length))) = (&ruling, command.operand(&call.block)) {
+                let home = Space::of_host(next.host[&cpu].home);
+                translation::form(&mut next, cpu, home, address, length);
+            }
+            finish(&next, &call.block, &parts, ruling)
+        }
+    }
+}
+
+/// A block, where it lies, and what it asks for.
+type Framed = (Block, Vec<Part>, Result<&'static Command, Refusal>);
+
+/// All up to the access to the whole block. The header must be storable too (D3, D19).
+fn frame(state: &mut State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> Result<Framed, Interrupted> {
+    let interrupted = |code, rule| Err((Program { code, teid: 0 }, rule));
+    if state.host[&cpu].problem_state {
+        return interrupted(0x02, "D2");
+    }
+    if uvc.m3 != 0 || uvc.m4 != 0 {
+        return interrupted(0x06, "D2");
+    }
+    if uvc.r2 % 8 != 0 {
+        return interrupted(0x06, "Q17");
+    }
+    let at = VirtualAddress(uvc.r2);
+    let (header, _) = host::reach(state, cpu, at, 8, Access::Store, world)?;
+    let mut block = Block { bytes: host::gather(state, &header), big_endian: state.setup.big_endian };
+    let command = match command::general_checks(state, &block, Issuer::Host) {
+        Err(refusal) => return Ok((block, header, Err(refusal))),
+        Ok(command) => command,
+    };
+    let (parts, _) = host::reach(state, cpu, at, u64::from(block.u16(0)), Access::Store, world)?;
+    block.bytes = host::gather(state, &parts);
+    Ok((block, parts, Ok(command)))
+}
+
+/// Stores the answer where the block was found; it is not translated again.
+fn finish(before: &State, block: &Block, parts: &[Part], ruling: Ruling) -> Result<After, Objection> {
+    let Ending { mut state, condition, writes, rule } = ending(before, block, ruling)?;
+    for (offset, bytes) in writes {
+        let mut start = 0;
+        for part in parts {
+            let (from, to) = (start.max(offset as u64), (start + part.length).min((offset + bytes.len()) as u64));
+            if from < to {
+                let range = from as usize - offset..to as usize - offset;
+                state.write(AbsoluteAddress(part.address.0 + from - start), &bytes[range]);
+            }
+            start += part.length;
+        }
+    }
+    Ok(After { state, outcome: Outcome::Condition(condition), rules: vec![rule] })
 }

@@ -34,6 +34,11 @@ mod storage;
 mod translation;
 pub mod world;
 
+use ids::{CpuNumber, FrameNumber, Handle, PageIndex};
+use imbl::ordmap::DiffItem;
+use state::{Record, Registered, Registration};
+use step::Injection;
+
 pub use state::State;
 pub use step::{Outcome, Step};
 pub use world::World;
@@ -64,6 +69,96 @@ pub struct Objection {
 /// # Errors
 /// The world has shown something that no rule admits.
 pub fn step(before: &State, step: &Step, world: &mut dyn World) -> Result<After, Objection> {
-    let _ = (before, step, world);
-    unimplemented!("host.rs, guest/, channel.rs, machine.rs")
+    let mut after = match step {
+        Step::Start(cpu) => operate(before, *cpu, true),
+        Step::Stop(cpu) => operate(before, *cpu, false),
+        Step::Host(cpu, _) | Step::Guest(cpu, _) if !before.host.contains_key(cpu) => impossible(before),
+        Step::Host(cpu, what) => host::step(before, *cpu, what, world)?,
+        Step::Guest(cpu, what) => guest::step(before, *cpu, what, world)?,
+        Step::ChannelRead { address, length } => channel::read(before, *address, *length),
+        Step::ChannelWrite { address, bytes } => channel::write(before, *address, bytes),
+        Step::Clock { nanoseconds } => {
+            done(State { clock: before.clock.wrapping_add(*nanoseconds), ..before.clone() }, "D81")
+        }
+        Step::Inject { command, injection } => inject(before, *command, *injection),
+        Step::PresetCounter { configuration, page, counter } => preset(before, Handle(*configuration), *page, *counter),
+    };
+    purge_changed(before, &mut after.state);
+    Ok(after)
+}
+
+fn done(state: State, rule: &'static str) -> After {
+    After { state, outcome: Outcome::Done, rules: vec![rule] }
+}
+
+fn impossible(before: &State) -> After {
+    After { state: before.clone(), outcome: Outcome::Impossible, rules: vec![] }
+}
+
+/// A host CPU begins to operate, or stops. It must be there, in the other state, and not run a guest.
+fn operate(before: &State, cpu: CpuNumber, operating: bool) -> After {
+    let mut next = before.clone();
+    match next.host.get_mut(&cpu) {
+        Some(host) if host.operating != operating && host.guest.is_none() => host.operating = operating,
+        _ => return impossible(before),
+    }
+    done(next, "D17")
+}
+
+/// The next calls of a command end differently (Q19, D17).
+fn inject(before: &State, command: u16, injection: Injection) -> After {
+    let mut next = before.clone();
+    let (mut busy, mut partial, mut late) = before.injected.get(&command).copied().unwrap_or_default();
+    match injection {
+        Injection::Busy(count) => busy = count,
+        Injection::Partial(count) => partial = count,
+        Injection::LateFailure => late = true,
+    }
+    next.injected.insert(command, (busy, partial, late));
+    done(next, "Q19")
+}
+
+/// The latest export of a resident page was under this counter (D42).
+fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) -> After {
+    let mut next = before.clone();
+    let pages = next.configurations.get_mut(&configuration).map(|configuration| &mut configuration.pages);
+    if let Some(page) = pages.and_then(|pages| pages.get_mut(&page)) {
+        if let Record::Resident(_) = page.record {
+            page.counter = counter;
+        }
+    }
+    done(next, "D42")
+}
+
+/// Whatever a step changed in what frames are, no translation that yields such a frame stays (D56, I-43). That a
+/// page is pinned is a matter of its row, not of the zone entry (D1).
+fn purge_changed(before: &State, after: &mut State) {
+    let mut frames: Vec<FrameNumber> = Vec::new();
+    if !before.registered.ptr_eq(&after.registered) {
+        frames.extend(before.registered.diff(&after.registered).filter_map(|change| match change {
+            DiffItem::Add(&frame, _) | DiffItem::Remove(&frame, _) => Some(frame),
+            DiffItem::Update { old: (&frame, old), new: (_, new) } => {
+                (zone_entry(old) != zone_entry(new)).then_some(frame)
+            }
+        }));
+    }
+    if !before.donated.ptr_eq(&after.donated) {
+        for change in before.donated.diff(&after.donated) {
+            match change {
+                DiffItem::Add(first, donated) | DiffItem::Remove(first, donated) => {
+                    frames.extend((first.0..first.0 + donated.count).map(FrameNumber));
+                }
+                DiffItem::Update { old, new } => {
+                    frames.extend((old.0.0..old.0.0 + old.1.count.max(new.1.count)).map(FrameNumber));
+                }
+            }
+        }
+    }
+    for frame in frames {
+        after.purge_frame(frame);
+    }
+}
+
+fn zone_entry(registration: &Registration) -> (bool, Handle, PageIndex) {
+    (registration.kind == Registered::Secure, registration.configuration, registration.page)
 }

@@ -3,7 +3,7 @@
 
 use crate::ids::{AbsoluteAddress, CpuNumber, FrameNumber, Handle, PageIndex, VirtualAddress};
 use crate::step::{Interception, Program};
-use imbl::{HashMap, OrdMap, OrdSet};
+use imbl::{HashMap, OrdMap, OrdSet, Vector};
 use std::sync::Arc;
 
 /// The bytes of a frame or page.
@@ -37,6 +37,8 @@ pub struct State {
     pub injected: OrdMap<u16, (u64, u64, bool)>,
     /// Nanoseconds.
     pub clock: u64,
+    /// What has been purged from translation buffers, and when.
+    pub purges: Purges,
 }
 
 /// What a machine is built as, as far as it decides answers.
@@ -163,6 +165,9 @@ pub struct Page {
     pub counter: u64,
     /// What its latest encryption said.
     pub sealed: Option<Bytes>,
+    /// Under which counter its latest encryption was, and what bytes it has given: an unchanged page gives them again
+    /// (I-23). The counter is another one if a test hook has moved that of the page.
+    pub ciphertext: Option<(u64, Digest)>,
 }
 
 /// Where a page is.
@@ -223,27 +228,35 @@ pub struct ImageKey(pub u64);
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Unpacked {
     /// Pages as they came: ciphertext, guest address, tweak.
-    pub pages: Vec<(Bytes, u64, (u64, u64))>,
+    pub pages: Vector<(Bytes, u64, (u64, u64))>,
 }
 
-/// What opening an SE header leads to (pv-formats: steps that need a key).
+/// What opening an SE header leads to (D52: steps 8 to 11, which need a key), the first that applies.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Opened {
-    /// No key slot is for this machine.
+    /// No key slot is for a host key that the header admits.
     NoKeySlot,
-    /// The customer public key is none, or the tag does not fit.
+    /// The customer public key is no point of the curve.
+    NoCustomerKey,
+    /// The key slot does not unwrap.
+    NotUnwrapped,
+    /// The tag does not fit.
     NotAuthentic,
-    /// What it says.
+    /// It is genuine and announces optional items. (Its secret flags are judged first.)
+    OptionalItems(Box<Image>),
+    /// It is genuine.
     Header(Box<Image>),
 }
 
-/// The reset protocol of a configuration. For its authors: as fine as the rules need it.
+/// The reset protocol of a configuration.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Reset {
     /// A guest has asked for a reset, or PREPARE_RESET has begun one, and it is not finished.
     pub pending: Option<Pending>,
     /// SET_UNSHARED_ALL was done since the CPUs stopped.
     pub unshared: bool,
+    /// A reset was finished: from now on a load takes the PSW from guest absolute 0.
+    pub finished: bool,
 }
 
 /// A reset under way.
@@ -274,8 +287,8 @@ pub struct SecureCpu {
     pub outstanding: Option<Outstanding>,
     /// Clock at the latest exit; `None` while the CPU timer that the host gives is taken as it is.
     pub last_exit: Option<u64>,
-    /// What a reset under way still wants of this CPU: `None` if nothing was asked of it, else which kind of CPU
-    /// reset, and whether it was done.
+    /// Its part in a reset: `None` if it owes nothing, else whether it had a CPU reset since PREPARE_RESET, and the
+    /// strongest kind that it had.
     pub owed: Option<(CpuReset, bool)>,
     /// The host CPU on which it is in SIE.
     pub in_sie: Option<CpuNumber>,
@@ -361,13 +374,40 @@ pub struct HostCpu {
     pub prefix: u64,
     /// The guest that it runs.
     pub guest: Option<Stay>,
-    /// Translations that its buffer may have kept: by space and page, all different ones.
-    pub buffer: OrdMap<(Space, u64), Vec<Translation>>,
+    /// Translations that its buffer may have kept: by space and page, all different ones, the one used last first.
+    /// Those that were purged since count no longer.
+    pub buffer: OrdMap<(Space, u64), Vec<Kept>>,
 }
 
-/// What distinguishes address spaces in a translation buffer: the bits of the ASCE that count for translation.
+/// What distinguishes address spaces in a translation buffer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Space(pub u64);
+pub struct Space {
+    /// The bits of the ASCE that count for translation.
+    pub asce: u64,
+    /// Results are real, so prefixing applies (D60): a host's space; else a guest's.
+    pub real: bool,
+}
+
+/// A translation that may have been kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// It.
+    pub translation: Translation,
+    /// When it was formed last, in the counting of [`Purges`].
+    pub since: u64,
+}
+
+/// Purges that reach all CPUs (D56, IPTE, IDTE). Each has a number; a translation that was formed before it is gone.
+/// Purges of one CPU, or of one space, simply empty the buffers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Purges {
+    /// Number of the latest one.
+    pub latest: u64,
+    /// The latest one of translations that yield a frame.
+    pub frames: OrdMap<FrameNumber, u64>,
+    /// The latest one of translations that were formed through a table entry.
+    pub entries: OrdMap<AbsoluteAddress, u64>,
+}
 
 /// A translation, and what it was formed through (for purges).
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! Bytes of absolute storage, and what a frame is.
 
 use crate::ids::{AbsoluteAddress, FrameNumber};
-use crate::state::{Bytes, Digest, State, Zone};
+use crate::state::{Bytes, Digest, Donated, Purpose, State, Zone};
 use std::sync::Arc;
 
 /// Bytes in a frame.
@@ -21,6 +21,34 @@ impl State {
         match self.donated.get_prev(&frame) {
             Some((first, donated)) if frame.0 - first.0 < donated.count => Zone::Donated(donated.purpose),
             _ => Zone::NonSecure,
+        }
+    }
+
+    /// Whether all of so many frames are \[N\] and in storage (T76, T77).
+    pub(crate) fn all_non_secure(&self, first: FrameNumber, count: u64) -> bool {
+        let Some(last) = first.0.checked_add(count.max(1) - 1) else { return false };
+        let before = self.donated.get_prev(&FrameNumber(last));
+        last < self.setup.storage / FRAME
+            && self.registered.range(first..=FrameNumber(last)).next().is_none()
+            && before.is_none_or(|(start, donated)| start.0 + donated.count <= first.0)
+    }
+
+    /// Makes a stretch of \[N\] frames donated; nothing is left of their bytes (D16).
+    pub(crate) fn donate(&mut self, first: FrameNumber, donated: Donated) {
+        let last = FrameNumber(first.0 + donated.count - 1);
+        let bytes: Vec<FrameNumber> = self.storage.range(first..=last).map(|(&frame, _)| frame).collect();
+        for frame in bytes {
+            self.storage.remove(&frame);
+        }
+        self.donated.insert(first, donated);
+    }
+
+    /// Gives all that was donated for one of these purposes back, as zeros (T42, Q28).
+    pub(crate) fn give_back(&mut self, purposes: &[Purpose]) {
+        let stretches = self.donated.iter().filter(|(_, donated)| purposes.contains(&donated.purpose));
+        let firsts: Vec<FrameNumber> = stretches.map(|(&first, _)| first).collect();
+        for first in firsts {
+            self.donated.remove(&first);
         }
     }
 
@@ -44,6 +72,14 @@ impl State {
             .step_by_frames()
             .flat_map(|(frame, from, to)| self.frame(frame)[from..to].to_vec())
             .collect()
+    }
+
+    /// Reads eight bytes that do not cross a frame boundary and lie in storage.
+    pub(crate) fn doubleword(&self, address: AbsoluteAddress) -> u64 {
+        let Some(bytes) = self.storage.get(&FrameNumber(address.0 / FRAME)) else { return 0 };
+        let from = (address.0 % FRAME) as usize & !7;
+        let bytes = core::array::from_fn(|at| bytes[from + at]);
+        if self.setup.big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) }
     }
 
     /// Writes storage, whatever fences it; it must lie in storage.

@@ -7,6 +7,7 @@ use crate::firmware::{Call, CallResult, HomeSpace, Stop};
 use crate::storage::arena::RequestorNumber;
 use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
 use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
+use crate::witness::{Answered, HostStep, Outcome};
 
 /// The operands of the instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +67,12 @@ impl Answer {
         }
     }
 
+    /// For a witness.
+    pub(super) fn told(&self, command: u16, frames: [FrameNumber; 2]) -> Answered {
+        let &Self { cc, rc, rrc, rule, .. } = self;
+        Answered { command, cc, rc, rrc, rule, frames }
+    }
+
     /// rc and rrc as they are stored; nothing is with condition codes 2 and 3 (D3).
     pub(super) fn codes(&self, order: crate::config::ByteOrder) -> Option<[u8; 4]> {
         if matches!(self.cc, ConditionCode::Busy | ConditionCode::Partial) {
@@ -87,6 +94,16 @@ impl HostCpu<'_> {
     /// another CPU makes the block's own frame secure while the call runs, the call is done, but its answer
     /// cannot be stored.
     pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, ProgramInterruption> {
+        let ended = self.call(instruction);
+        let outcome = match ended {
+            Ok(answered) => Outcome::Answered(answered),
+            Err(interruption) => Outcome::Program(interruption),
+        };
+        self.tell(HostStep::Uvc(instruction), outcome);
+        ended.map(|answered| answered.cc)
+    }
+
+    fn call(&mut self, instruction: Uvc) -> Result<Answered, ProgramInterruption> {
         self.check_privilege()?;
         instruction.check_form()?;
         let address = VirtualAddress(instruction.r2);
@@ -112,7 +129,7 @@ impl HostCpu<'_> {
             Ok(command) => {
                 if !whole {
                     self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                    self.load(address, block.kept_mut())?;
+                    self.load_within(address, block.kept_mut())?;
                     frames = self.block_frames(address, block.kept().len() as u64)?;
                 }
                 let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
@@ -124,7 +141,7 @@ impl HostCpu<'_> {
         };
         self.finish(address, frames, header.command, &block, &answer)?;
         self.give_block(block);
-        Ok(answer.cc)
+        Ok(answer.told(header.command, frames))
     }
 
     fn block_frames(&mut self, address: VirtualAddress, len: u64) -> Result<[FrameNumber; 2], ProgramInterruption> {
@@ -199,7 +216,7 @@ impl HomeSpace for HostCpu<'_> {
     }
 
     fn read(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> bool {
-        self.load(address, bytes).is_ok()
+        self.load_within(address, bytes).is_ok()
     }
 
     fn requestor(&self) -> RequestorNumber {

@@ -4,6 +4,7 @@ use crate::address::{AbsoluteAddress, PAGE_SIZE};
 use crate::machine::Machine;
 use crate::storage::arena::RequestorNumber;
 use crate::storage::{Tag, Verdict, check};
+use crate::witness::{Outcome, Step};
 use parking_lot::MutexGuard;
 
 /// Why the channel subsystem ends an access.
@@ -35,6 +36,16 @@ impl<'m> Channel<'m> {
     /// The first frame that refuses. Nothing has been read then, unless a frame was secured by another CPU
     /// during the transfer.
     pub fn read(&mut self, address: AbsoluteAddress, bytes: &mut [u8]) -> Result<(), ChannelRefusal> {
+        let done = self.read_frames(address, bytes);
+        let outcome = match done {
+            Ok(()) => Outcome::Loaded(bytes),
+            Err(refusal) => Outcome::Refused(refusal),
+        };
+        self.machine.tell(Step::ChannelRead(address, bytes.len() as u64), outcome);
+        done
+    }
+
+    fn read_frames(&mut self, address: AbsoluteAddress, bytes: &mut [u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {
@@ -54,6 +65,16 @@ impl<'m> Channel<'m> {
     /// The first frame that refuses. Nothing has been written then, unless a frame was secured by another CPU
     /// during the transfer: what went before stays, as on a real channel.
     pub fn write(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ChannelRefusal> {
+        let done = self.write_frames(address, bytes);
+        let outcome = match done {
+            Ok(()) => Outcome::Done,
+            Err(refusal) => Outcome::Refused(refusal),
+        };
+        self.machine.tell(Step::ChannelWrite(address, bytes), outcome);
+        done
+    }
+
+    fn write_frames(&mut self, address: AbsoluteAddress, bytes: &[u8]) -> Result<(), ChannelRefusal> {
         self.probe(address, bytes.len() as u64)?;
         let mut at = address;
         for part in Pieces::new(address, bytes.len()) {

@@ -11,6 +11,7 @@ use crate::storage::{
     ZoneEntry, check,
 };
 use crate::uvc::Block;
+use crate::witness::{HostStep, Outcome, Step};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, MutexGuard};
@@ -28,6 +29,8 @@ pub(crate) struct CpuSlot {
 #[derive(Debug)]
 pub(crate) struct CpuState {
     registers: Registers,
+    /// Accesses may take the short way: translation is on, and nobody watches the machine.
+    direct: bool,
     /// The home space of the registers.
     home: Space,
     buffer: TranslationBuffer,
@@ -52,7 +55,8 @@ impl CpuSlot {
     pub(crate) fn new() -> Self {
         let registers =
             Registers { problem_state: false, translation: false, primary: Asce(0), home: Asce(0), prefix: 0 };
-        let state = CpuState { registers, home: Space::of(registers.home), buffer: TranslationBuffer::new() };
+        let state =
+            CpuState { registers, direct: false, home: Space::of(registers.home), buffer: TranslationBuffer::new() };
         Self { state: Mutex::new(state), purge_pending: AtomicBool::new(false), asked: Mutex::default() }
     }
 
@@ -62,13 +66,13 @@ impl CpuSlot {
     }
 }
 
-/// Counts a CPU as operating.
+/// Counts a CPU of this number as operating.
 #[derive(Debug)]
-struct Turn<'m>(&'m Machine);
+struct Turn<'m>(&'m Machine, u16);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.stopped();
+        self.0.stopped(self.1);
     }
 }
 
@@ -94,17 +98,24 @@ pub struct HostCpu<'m> {
 impl<'m> HostCpu<'m> {
     pub(crate) fn new(machine: &'m Machine, number: u16, slot: &'m CpuSlot, state: MutexGuard<'m, CpuState>) -> Self {
         let in_flight = machine.storage.in_flight(RequestorNumber(number));
-        Self {
+        let mut cpu = Self {
             machine,
             number,
             slot,
             in_flight,
             state,
-            _turn: Turn(machine),
+            _turn: Turn(machine, number),
             recent: Recent::default(),
             spare_block: None,
             one_thread: PhantomData,
-        }
+        };
+        // Somebody may have begun to watch since it stopped.
+        cpu.choose_way();
+        cpu
+    }
+
+    fn choose_way(&mut self) {
+        self.state.direct = self.state.registers.translation && !self.machine.is_watched();
     }
 
     /// Number of the CPU.
@@ -128,22 +139,37 @@ impl<'m> HostCpu<'m> {
     /// Enters or leaves problem state.
     pub fn set_problem_state(&mut self, on: bool) {
         self.state.registers.problem_state = on;
+        self.tell_registers();
     }
 
     /// Switches translation in home space on or off.
     pub fn set_translation(&mut self, on: bool) {
         self.state.registers.translation = on;
+        self.choose_way();
+        self.tell_registers();
     }
 
     /// Loads control register 1. Purges nothing: translations of another space do not match.
     pub fn set_primary(&mut self, asce: Asce) {
         self.state.registers.primary = asce;
+        self.tell_registers();
     }
 
     /// Loads control register 13.
     pub fn set_home(&mut self, asce: Asce) {
         self.state.registers.home = asce;
         self.state.home = Space::of(asce);
+        self.tell_registers();
+    }
+
+    fn tell_registers(&self) {
+        self.tell(HostStep::Registers(self.registers()), Outcome::Done);
+    }
+
+    /// Tells the witness of a step of this CPU.
+    #[inline]
+    pub(super) fn tell(&self, step: HostStep<'_>, outcome: Outcome<'_>) {
+        self.machine.tell(Step::Host(self.number, step), outcome);
     }
 
     /// SET PREFIX. The low 13 bits are ignored; the translation buffer of this CPU is purged.
@@ -151,6 +177,12 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// Addressing, when the prefix area does not lie in storage.
     pub fn set_prefix(&mut self, prefix: u64) -> Result<(), ProgramInterruption> {
+        let done = self.load_prefix(prefix);
+        self.tell(HostStep::SetPrefix(prefix), Outcome::of_host(&done));
+        done
+    }
+
+    fn load_prefix(&mut self, prefix: u64) -> Result<(), ProgramInterruption> {
         let prefix = prefix & !0x1fff;
         if !self.storage().contains(AbsoluteAddress(prefix), 0x2000) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
@@ -170,24 +202,56 @@ impl<'m> HostCpu<'m> {
         self.load_as(address, bytes, AccessKind::Fetch)
     }
 
+    /// Loads on the way of another step.
+    #[inline(always)]
+    pub(super) fn load_within(&mut self, address: VirtualAddress, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
+        if self.load_directly(address, bytes, AccessKind::Fetch) {
+            return Ok(());
+        }
+        self.load_pages(address, bytes, AccessKind::Fetch)
+    }
+
     /// Stores bytes at a home-space virtual address, or a real one while translation is off.
     ///
     /// # Errors
     /// The interruption of the first page that refuses (T2–T9). Nothing has been stored then.
     #[inline(always)]
     pub fn store(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
-        let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some(access) = self.buffered_home(address, AccessKind::Store)
-        {
-            access.store(offset, bytes);
+        if self.store_directly(address, bytes) {
             return Ok(());
         }
         self.store_slowly(address, bytes)
     }
 
+    /// Stores on the way of another step.
+    #[inline(always)]
+    pub(super) fn store_within(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
+        if self.store_directly(address, bytes) {
+            return Ok(());
+        }
+        self.store_pages(address, bytes)
+    }
+
+    #[inline(always)]
+    fn store_directly(&self, address: VirtualAddress, bytes: &[u8]) -> bool {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
+            return true;
+        }
+        false
+    }
+
     #[inline(never)]
     fn store_slowly(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
+        let done = self.store_pages(address, bytes);
+        self.tell(HostStep::Store(address, bytes), Outcome::of_host(&done));
+        done
+    }
+
+    fn store_pages(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -234,6 +298,16 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// The translation exception.
     pub fn translate(&mut self, address: VirtualAddress) -> Result<AbsoluteAddress, ProgramInterruption> {
+        let found = self.translate_within(address);
+        let outcome = match found {
+            Ok(absolute) => Outcome::Translated(absolute),
+            Err(interruption) => Outcome::Program(interruption),
+        };
+        self.tell(HostStep::Translate(address), outcome);
+        found
+    }
+
+    pub(super) fn translate_within(&mut self, address: VirtualAddress) -> Result<AbsoluteAddress, ProgramInterruption> {
         let frame = self.frame_behind(address, AccessKind::Fetch)?;
         Ok(AbsoluteAddress(frame.address().0 + address.0 % PAGE_SIZE))
     }
@@ -245,9 +319,12 @@ impl<'m> HostCpu<'m> {
     /// Privileged operation, addressing, or a secure-storage access to the table.
     pub fn ipte(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
         let entry = AbsoluteAddress((table.0 & !0x7ff) + Level::Page.index(address) * 8);
-        self.invalidate(entry, 0x400)?;
-        self.purge_everywhere(Purge::Leaf(entry));
-        Ok(())
+        let done = self.invalidate(entry, 0x400);
+        if done.is_ok() {
+            self.purge_everywhere(Purge::Leaf(entry));
+        }
+        self.tell(HostStep::Ipte(table, address), Outcome::of_host(&done));
+        done
     }
 
     /// INVALIDATE DAT TABLE ENTRY for one segment-table entry: sets its invalid bit and removes what lies
@@ -256,7 +333,9 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// As [`HostCpu::ipte`].
     pub fn idte_segment(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
-        self.idte(table, address, Level::Segment)
+        let done = self.idte(table, address, Level::Segment);
+        self.tell(HostStep::IdteSegment(table, address), Outcome::of_host(&done));
+        done
     }
 
     /// INVALIDATE DAT TABLE ENTRY for one region-third-table entry; as [`HostCpu::idte_segment`].
@@ -264,7 +343,9 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// As [`HostCpu::ipte`].
     pub fn idte_region(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
-        self.idte(table, address, Level::RegionThird)
+        let done = self.idte(table, address, Level::RegionThird);
+        self.tell(HostStep::IdteRegion(table, address), Outcome::of_host(&done));
+        done
     }
 
     /// INVALIDATE DAT TABLE ENTRY by ASCE: removes everything formed under it, on all CPUs.
@@ -272,9 +353,12 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// Privileged operation.
     pub fn idte_space(&mut self, asce: Asce) -> Result<(), ProgramInterruption> {
-        self.check_privilege()?;
-        self.purge_everywhere(Purge::Space(asce));
-        Ok(())
+        let done = self.check_privilege();
+        if done.is_ok() {
+            self.purge_everywhere(Purge::Space(asce));
+        }
+        self.tell(HostStep::IdteSpace(asce), Outcome::of_host(&done));
+        done
     }
 
     /// PURGE TLB: removes everything on this CPU.
@@ -282,9 +366,12 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// Privileged operation.
     pub fn ptlb(&mut self) -> Result<(), ProgramInterruption> {
-        self.check_privilege()?;
-        self.state.buffer.purge(Purge::All);
-        Ok(())
+        let done = self.check_privilege();
+        if done.is_ok() {
+            self.state.buffer.purge(Purge::All);
+        }
+        self.tell(HostStep::Ptlb, Outcome::of_host(&done));
+        done
     }
 
     fn idte(
@@ -340,18 +427,41 @@ impl<'m> HostCpu<'m> {
         bytes: &mut [u8],
         kind: AccessKind,
     ) -> Result<(), ProgramInterruption> {
-        let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some(access) = self.buffered_home(address, kind)
-        {
-            access.load(offset, bytes);
+        if self.load_directly(address, bytes, kind) {
             return Ok(());
         }
         self.load_slowly(address, bytes, kind)
     }
 
+    #[inline(always)]
+    fn load_directly(&self, address: VirtualAddress, bytes: &mut [u8], kind: AccessKind) -> bool {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some(access) = self.buffered_home(address, kind)
+        {
+            access.load(offset, bytes);
+            return true;
+        }
+        false
+    }
+
     #[inline(never)]
     fn load_slowly(
+        &mut self,
+        address: VirtualAddress,
+        bytes: &mut [u8],
+        kind: AccessKind,
+    ) -> Result<(), ProgramInterruption> {
+        let done = self.load_pages(address, bytes, kind);
+        let outcome = match done {
+            Ok(()) => Outcome::Loaded(bytes),
+            Err(interruption) => Outcome::Program(interruption),
+        };
+        self.tell(HostStep::Load(address, bytes.len() as u64, kind), outcome);
+        done
+    }
+
+    fn load_pages(
         &mut self,
         address: VirtualAddress,
         bytes: &mut [u8],
@@ -403,7 +513,7 @@ impl<'m> HostCpu<'m> {
     /// sends the caller the long way, which tells why.
     #[inline(always)]
     fn buffered_home(&self, address: VirtualAddress, kind: AccessKind) -> Option<Access<'m>> {
-        if !self.state.registers.translation {
+        if !self.state.direct {
             return None;
         }
         let (access, zone) = self.buffered(self.state.home, address, kind, property::LARGE)?;

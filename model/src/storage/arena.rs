@@ -634,6 +634,12 @@ impl Chunk {
         }
     }
 
+    /// The indices of frames that may hold something other than zeros.
+    pub(crate) fn stored_frames(&self) -> impl Iterator<Item = usize> {
+        let stored = |keeper: &Keeper| keeper.touched.load(Ordering::Relaxed) & touch::NOT_ZERO != 0;
+        self.keepers.iter().enumerate().filter(move |(_, keeper)| stored(keeper)).map(|(index, _)| index)
+    }
+
     /// Copies frame `index` out.
     pub(crate) fn copy_frame(&self, index: usize, bytes: &mut PageBytes) {
         copy_out(&self.data[index], 0, bytes);

@@ -9,6 +9,7 @@ mod execute;
 mod files;
 mod io;
 mod lanes;
+mod piecewise;
 mod replay;
 mod report;
 mod runner;
@@ -26,8 +27,9 @@ use std::time::Instant;
 
 pub use compare::Difference;
 pub use files::{check, collect, transcript};
+pub(crate) use piecewise::{Piece, Piecewise};
 pub use report::{Failure, FileEnd, IoCounters, IoEnd, Note, Report, StatementEnd, Turn, Verdict, WorkloadEnd};
-pub(crate) use setup::boot;
+pub(crate) use setup::{boot, image_of};
 
 pub use crate::pressure::Counters;
 

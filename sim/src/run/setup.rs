@@ -2,7 +2,7 @@
 
 use crate::image::{ImageKeys, Recipe, SeImage, USUAL_FLAGS, USUAL_PSW_MASK, components_of_loads};
 use crate::kernel::{GuestPlan, Kernel, Stop};
-use crate::scenario::{GuestState, LoadData, Place, Scenario};
+use crate::scenario::{Guest, GuestState, LoadData, Place, Scenario};
 use uvsim_model::Machine;
 use uvsim_model::seed::{Purpose, Seed};
 
@@ -38,6 +38,11 @@ fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
     if let Some(image) = &guest.image {
         return plan(SeImage::clone(image));
     }
+    plan(image_of(machine, number, guest))
+}
+
+/// The image that a guest starts from which has loads.
+pub(crate) fn image_of(machine: &Machine, number: usize, guest: &Guest) -> SeImage {
     let seed = Seed(machine.config().seed);
     let content = |load: usize, data: &LoadData| match data {
         LoadData::Bytes(bytes) => bytes.clone(),
@@ -59,7 +64,7 @@ fn plan(machine: &Machine, scenario: &Scenario, number: usize) -> GuestPlan {
         keys: ImageKeys::draw(&mut random),
         components: components_of_loads(&loads, &mut random),
     };
-    plan(recipe.make().expect("one host key has one slot"))
+    recipe.make().expect("one host key has one slot")
 }
 
 fn failed(place: Place, what: &str, stop: Stop) -> SetupError {

@@ -5,6 +5,7 @@ use crate::address::{FrameNumber, GuestAddress, PAGE_SIZE, PageIndex, VirtualAdd
 use crate::storage::arena::Access;
 use crate::storage::dat;
 use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption, Tag, Teid, Verdict, check};
+use crate::witness::{GuestStep, Outcome};
 
 impl<'m> GuestCpu<'_, 'm> {
     /// Loads bytes.
@@ -14,18 +15,44 @@ impl<'m> GuestCpu<'_, 'm> {
     /// 0x3c, 0x3e, 0x3f (T13–T17, T21). Nothing has been loaded then.
     #[inline(always)]
     pub fn load(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
-        let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some((access, _)) = self.buffered(address, AccessKind::Fetch)
-        {
-            access.load(offset, bytes);
+        if self.load_directly(address, bytes) {
             return Ok(());
         }
         self.load_slowly(address, bytes)
     }
 
+    /// Loads on the way of another step.
+    pub(super) fn load_within(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
+        if self.load_directly(address, bytes) {
+            return Ok(());
+        }
+        self.load_pages(address, bytes)
+    }
+
+    #[inline(always)]
+    fn load_directly(&self, address: GuestAddress, bytes: &mut [u8]) -> bool {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some((access, _)) = self.buffered(address, AccessKind::Fetch)
+        {
+            access.load(offset, bytes);
+            return true;
+        }
+        false
+    }
+
     #[inline(never)]
     fn load_slowly(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
+        let done = self.load_pages(address, bytes);
+        let outcome = match done {
+            Ok(()) => Outcome::Loaded(bytes),
+            Err(event) => Outcome::Guest(event),
+        };
+        self.tell(GuestStep::Load(address, bytes.len() as u64), outcome);
+        done
+    }
+
+    fn load_pages(&mut self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Fetch)?;
         let mut at = address;
         let mut rest = bytes;
@@ -46,18 +73,40 @@ impl<'m> GuestCpu<'_, 'm> {
     /// As [`GuestCpu::load`]. Nothing has been stored then.
     #[inline(always)]
     pub fn store(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
-        let offset = (address.0 % PAGE_SIZE) as usize;
-        if bytes.len() <= PAGE_SIZE as usize - offset
-            && let Some((access, _)) = self.buffered(address, AccessKind::Store)
-        {
-            access.store(offset, bytes);
+        if self.store_directly(address, bytes) {
             return Ok(());
         }
         self.store_slowly(address, bytes)
     }
 
+    /// Stores on the way of another step.
+    pub(super) fn store_within(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
+        if self.store_directly(address, bytes) {
+            return Ok(());
+        }
+        self.store_pages(address, bytes)
+    }
+
+    #[inline(always)]
+    fn store_directly(&self, address: GuestAddress, bytes: &[u8]) -> bool {
+        let offset = (address.0 % PAGE_SIZE) as usize;
+        if bytes.len() <= PAGE_SIZE as usize - offset
+            && let Some((access, _)) = self.buffered(address, AccessKind::Store)
+        {
+            access.store(offset, bytes);
+            return true;
+        }
+        false
+    }
+
     #[inline(never)]
     fn store_slowly(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
+        let done = self.store_pages(address, bytes);
+        self.tell(GuestStep::Store(address, bytes), Outcome::of_guest(&done));
+        done
+    }
+
+    fn store_pages(&mut self, address: GuestAddress, bytes: &[u8]) -> Result<(), GuestEvent> {
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -76,9 +125,19 @@ impl<'m> GuestCpu<'_, 'm> {
     #[inline]
     pub fn prefetch(&mut self, address: GuestAddress) {
         let absolute = dat::apply_prefix(address.0, self.prefix).0;
-        if absolute >= self.reach {
-            return;
+        if absolute < self.reach {
+            self.prefetch_within(absolute);
+        } else if self.host.machine.is_watched() {
+            // Nothing is in reach then.
+            if self.exit.is_none() && absolute < self.size {
+                self.prefetch_within(absolute);
+            }
+            self.tell(GuestStep::Prefetch(address), Outcome::Done);
         }
+    }
+
+    #[inline]
+    fn prefetch_within(&mut self, absolute: u64) {
         let at = VirtualAddress(self.origin + absolute);
         if let Ok(located) = self.host.translate_in(self.space, at, AccessKind::Fetch, AddressSpace::Primary, false) {
             self.host.storage().fetch_byte_ahead(located.frame, (absolute % PAGE_SIZE) as usize);

@@ -8,6 +8,7 @@ use crate::firmware::{CallResult, Stop, Unshared};
 use crate::storage::dat;
 use crate::storage::{AccessKind, Tag, Verdict, check};
 use crate::uvc::{Block, BlockHeader, Command, ConditionCode, HEADER_LENGTH, Issuer, Refusal, general_checks};
+use crate::witness::{Answered, GuestStep, Outcome};
 
 /// The instruction, as the exit for a pinned page shows it.
 const UNSHARE: u16 = 0xb9a4;
@@ -19,6 +20,16 @@ impl GuestCpu<'_, '_> {
     /// A program interruption of the guest, or an exit; the guest then repeats the instruction, after an
     /// interception 108 too (D32).
     pub fn uvc(&mut self, instruction: Uvc) -> Result<ConditionCode, GuestEvent> {
+        let ended = self.call(instruction);
+        let outcome = match ended {
+            Ok(answered) => Outcome::Answered(answered),
+            Err(event) => Outcome::Guest(event),
+        };
+        self.tell(GuestStep::Uvc(instruction), outcome);
+        ended.map(|answered| answered.cc)
+    }
+
+    fn call(&mut self, instruction: Uvc) -> Result<Answered, GuestEvent> {
         self.check_privilege()?;
         instruction.check_form().map_err(GuestEvent::Program)?;
         let address = GuestAddress(instruction.r2);
@@ -42,7 +53,7 @@ impl GuestCpu<'_, '_> {
             Ok(command) => {
                 if !whole {
                     self.probe(address, u64::from(header.length), AccessKind::Store)?;
-                    self.load(address, block.kept_mut())?;
+                    self.load_within(address, block.kept_mut())?;
                 }
                 self.perform(command, &mut block)?
             }
@@ -50,7 +61,7 @@ impl GuestCpu<'_, '_> {
         let answer = Answer::of(result);
         self.finish(address, home, header.command, &block, &answer)?;
         self.host.give_block(block);
-        Ok(answer.cc)
+        Ok(answer.told(header.command, [home.0; 2]))
     }
 
     /// Runs a command whose general checks are done.
@@ -97,7 +108,7 @@ impl GuestCpu<'_, '_> {
     ) -> Result<(), GuestEvent> {
         let (offset, bytes) = block.output();
         if answer.outputs && !bytes.is_empty() {
-            self.store(GuestAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
+            self.store_within(GuestAddress(address.0.wrapping_add(u64::from(offset))), bytes)?;
         }
         if let Some(codes) = answer.codes(self.host.storage().order()) {
             let (frame, page) = home;

@@ -37,12 +37,13 @@ impl Description {
         offset: u64,
     ) -> Result<[u8; N], ProgramInterruption> {
         let mut bytes = [0; N];
-        host.load(self.at(offset), &mut bytes)?;
+        host.load_within(self.at(offset), &mut bytes)?;
         Ok(bytes)
     }
 
     pub(super) fn doubleword(self, host: &mut HostCpu<'_>, offset: u64) -> Result<u64, ProgramInterruption> {
-        host.load_u64(self.at(offset))
+        let order = host.storage().order();
+        self.bytes(host, offset).map(|bytes| order.u64(bytes))
     }
 
     /// A register of the save area.
@@ -61,7 +62,7 @@ impl Description {
 
     /// Stores bytes. A host that withdraws its own block during the exit loses the report, nothing else.
     pub(super) fn put(self, host: &mut HostCpu<'_>, offset: u64, bytes: &[u8]) {
-        let _ = host.store(self.at(offset), bytes);
+        let _ = host.store_within(self.at(offset), bytes);
     }
 
     /// Stores an interception.
@@ -86,7 +87,7 @@ impl Description {
     /// Stores into the data area what fits. A host that gave a bad address does not get the data.
     pub(super) fn give(self, host: &mut HostCpu<'_>, bytes: &[u8]) {
         if let Ok(Some(area)) = self.data_area(host) {
-            let _ = host.store(VirtualAddress(area.origin), &bytes[..area.fitting(bytes.len())]);
+            let _ = host.store_within(VirtualAddress(area.origin), &bytes[..area.fitting(bytes.len())]);
         }
     }
 
@@ -99,7 +100,7 @@ impl Description {
         let Some(area) = self.data_area(host)? else { return Ok(&mut []) };
         let length = area.fitting(bytes.len());
         let held = &mut bytes[..length];
-        host.load(VirtualAddress(area.origin), held)?;
+        host.load_within(VirtualAddress(area.origin), held)?;
         Ok(held)
     }
 }

@@ -9,6 +9,7 @@ use crate::cpu::host::HostCpu;
 use crate::firmware::{CpuStatus, Outstanding, Psw, RunState, SecureCpu};
 use crate::storage::translation_buffer::Space;
 use crate::storage::{AccessKind, ProgramCode, ProgramInterruption, dat};
+use crate::witness::{HostStep, Outcome, Step};
 use std::sync::Arc;
 
 impl<'m> HostCpu<'m> {
@@ -29,7 +30,20 @@ impl<'m> HostCpu<'m> {
     /// # Errors
     /// The exit of an entry that fails, or that ends before the guest does anything.
     pub fn enter(&mut self, description: VirtualAddress) -> Result<GuestCpu<'_, 'm>, SieExit> {
-        let description = Description(description);
+        let (machine, number) = (self.machine, self.number);
+        let mut entry = self.enter_sie(Description(description));
+        let outcome = match &mut entry {
+            Ok(guest) => {
+                guest.entry_told = true;
+                Outcome::Done
+            }
+            Err(exit) => Outcome::Exit(*exit),
+        };
+        machine.tell(Step::Host(number, HostStep::Enter(description)), outcome);
+        entry
+    }
+
+    fn enter_sie(&mut self, description: Description) -> Result<GuestCpu<'_, 'm>, SieExit> {
         match self.check_entry(description) {
             Ok((cpu, timer)) => {
                 let mut guest = self.in_sie(cpu, description, timer);
@@ -49,6 +63,7 @@ impl<'m> HostCpu<'m> {
         let space = Space::of(configuration.asce);
         let (prefix, psw) = cpu.look(|status| (status.registers.prefix, status.registers.psw));
         let stay = Some(Stay { timer, since: self.machine.clock() });
+        let reach = if self.machine.is_watched() { 0 } else { size };
         GuestCpu {
             host: self,
             cpu,
@@ -58,10 +73,11 @@ impl<'m> HostCpu<'m> {
             origin,
             space,
             size,
-            reach: size,
+            reach,
             prefix,
             problem_state: psw.mask & Psw::PROBLEM_STATE != 0,
             exit: None,
+            entry_told: false,
             stay,
         }
     }
@@ -70,7 +86,7 @@ impl<'m> HostCpu<'m> {
     fn check_entry(&mut self, description: Description) -> Result<(Arc<SecureCpu>, u64), SieExit> {
         let host = SieExit::HostInterruption;
         self.check_privilege().map_err(host)?;
-        let at = self.translate(description.0).map_err(host)?;
+        let at = self.translate_within(description.0).map_err(host)?;
         let cpu_handle = description.doubleword(self, offset::CPU_HANDLE).map_err(host)?;
         let configuration_handle = description.doubleword(self, offset::CONFIGURATION_HANDLE).map_err(host)?;
         let timer = description.doubleword(self, offset::CPU_TIMER).map_err(host)?;
@@ -182,7 +198,7 @@ impl GuestCpu<'_, '_> {
     fn short_psw(&mut self) -> Result<Psw, SieExit> {
         let mut bytes = [0; 8];
         let real = GuestAddress(dat::apply_prefix(0, self.prefix).0);
-        self.load(real, &mut bytes).map_err(|event| self.host_exit(event))?;
+        self.load_within(real, &mut bytes).map_err(|event| self.host_exit(event))?;
         Ok(Psw::from_short(self.host.storage().order().u64(bytes)))
     }
 
@@ -224,7 +240,7 @@ impl GuestCpu<'_, '_> {
                 Ok(held) => held,
                 Err(interruption) => return Err(self.leave(SieExit::HostInterruption(interruption))),
             };
-            self.store(at, held).map_err(|event| self.host_exit(event))?;
+            self.store_within(at, held).map_err(|event| self.host_exit(event))?;
         }
         self.cpu.change(|status| {
             if let Some((register, value)) = result {
@@ -245,8 +261,8 @@ impl GuestCpu<'_, '_> {
         let reachable = self.probe(GuestAddress(0), 2 * PAGE_SIZE, AccessKind::Store).is_ok();
         let mut new = [0; 16];
         let delivered = reachable
-            && self.load(GuestAddress(injection.new_psw()), &mut new).is_ok()
-            && lowcore.stores().all(|(at, bytes)| self.store(GuestAddress(at), bytes).is_ok());
+            && self.load_within(GuestAddress(injection.new_psw()), &mut new).is_ok()
+            && lowcore.stores().all(|(at, bytes)| self.store_within(GuestAddress(at), bytes).is_ok());
         if !delivered {
             return Err(self.leave_for_prefix());
         }

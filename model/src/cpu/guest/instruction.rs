@@ -10,6 +10,7 @@ use super::{GuestCpu, GuestEvent, Interception};
 use crate::address::{GuestAddress, PAGE_SIZE};
 use crate::firmware::{Outstanding, Psw};
 use crate::storage::{AccessKind, ProgramCode, ProgramInterruption};
+use crate::witness::{GuestStep, Outcome};
 
 /// DIAGNOSE: function code and the numbers of its two operand registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +99,12 @@ impl GuestCpu<'_, '_> {
     /// for subcodes 4, 7, 8, 9, 10 of function 0x308 (QEMU's rule for secure guests) and undefined ones (°),
     /// for an odd operand pair, for other functions (°).
     pub fn diagnose(&mut self, diagnose: Diagnose) -> Result<(), GuestEvent> {
+        let done = self.perform_diagnose(diagnose);
+        self.tell(GuestStep::Diagnose(diagnose), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_diagnose(&mut self, diagnose: Diagnose) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         let Diagnose { function, r1, r3 } = diagnose;
         let general = self.registers().general;
@@ -143,7 +150,7 @@ impl GuestCpu<'_, '_> {
                 let list = GuestAddress(address);
                 let outstanding = if subcode == 5 {
                     let mut length = [0; 4];
-                    self.load(list, &mut length)?;
+                    self.load_within(list, &mut length)?;
                     let length = u64::from(self.host.storage().order().u32(length)).min(PAGE_SIZE);
                     self.expose_storage(list, length as usize)?;
                     answered
@@ -165,6 +172,12 @@ impl GuestCpu<'_, '_> {
     /// Always one: privileged operation, addressing (the prefix area lies outside guest storage), or the
     /// exit: 108 with the prefix in the SIDA.
     pub fn set_prefix(&mut self, prefix: u64) -> Result<(), GuestEvent> {
+        let done = self.perform_set_prefix(prefix);
+        self.tell(GuestStep::SetPrefix(prefix), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_set_prefix(&mut self, prefix: u64) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         let prefix = prefix & PREFIX_BITS;
         if prefix + 2 * PAGE_SIZE > self.size {
@@ -187,6 +200,12 @@ impl GuestCpu<'_, '_> {
     /// prefix area, shorter than its header or crossing a page boundary); the exit of an access to the block,
     /// and the guest repeats; interception 104.
     pub fn service_call(&mut self, call: ServiceCall) -> Result<(), GuestEvent> {
+        let done = self.perform_service_call(call);
+        self.tell(GuestStep::ServiceCall(call), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_service_call(&mut self, call: ServiceCall) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         let ServiceCall { command, block } = call;
         let area = block.0 & !0x1fff;
@@ -194,7 +213,7 @@ impl GuestCpu<'_, '_> {
             return Err(specification());
         }
         let mut length = [0; 2];
-        self.load(block, &mut length)?;
+        self.load_within(block, &mut length)?;
         let length = self.host.storage().order().u16(length);
         if length < 8 || block.0 % PAGE_SIZE + u64::from(length) > PAGE_SIZE {
             return Err(specification());
@@ -214,6 +233,12 @@ impl GuestCpu<'_, '_> {
     /// # Errors
     /// Always one: privileged operation, or interception 108.
     pub fn sigp(&mut self, sigp: Sigp) -> Result<(), GuestEvent> {
+        let done = self.perform_sigp(sigp);
+        self.tell(GuestStep::Sigp(sigp), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_sigp(&mut self, sigp: Sigp) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         for (register, value) in [(1, sigp.parameter), (2, u64::from(sigp.cpu)), (5, u64::from(sigp.order))] {
             self.description.expose(self.host, register, value);
@@ -229,6 +254,12 @@ impl GuestCpu<'_, '_> {
     /// enablement and PSW bit 13 is on now; 100 if it has announced an external or I/O interruption and the
     /// mask for it is on now.
     pub fn load_psw(&mut self, psw: Psw) -> Result<(), GuestEvent> {
+        let done = self.perform_load_psw(psw);
+        self.tell(GuestStep::LoadPsw(psw), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_load_psw(&mut self, psw: Psw) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         let old = self.cpu.change(|status| core::mem::replace(&mut status.registers.psw, psw));
         self.problem_state = psw.mask & Psw::PROBLEM_STATE != 0;
@@ -253,6 +284,12 @@ impl GuestCpu<'_, '_> {
     /// Privileged operation. Or interception 100, with the register loaded: it is control register 0, 6 or
     /// 14, bits are on that were off, and the host has asked for that register.
     pub fn load_control(&mut self, number: u8, value: u64) -> Result<(), GuestEvent> {
+        let done = self.perform_load_control(number, value);
+        self.tell(GuestStep::LoadControl(number, value), Outcome::of_guest(&done));
+        done
+    }
+
+    fn perform_load_control(&mut self, number: u8, value: u64) -> Result<(), GuestEvent> {
         self.check_privilege()?;
         let number = number & 15;
         let register = usize::from(number);
@@ -279,7 +316,7 @@ impl GuestCpu<'_, '_> {
     /// Copies guest storage to the data area.
     fn expose_storage(&mut self, at: GuestAddress, length: usize) -> Result<(), GuestEvent> {
         let mut bytes = vec![0; length];
-        self.load(at, &mut bytes)?;
+        self.load_within(at, &mut bytes)?;
         self.description.give(self.host, &bytes);
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::host::HostCpu;
 use crate::firmware::{Configuration, GuestRegisters, Psw, SecureCpu};
 use crate::storage::translation_buffer::Space;
 use crate::storage::{Domain, ProgramCode, ProgramInterruption};
+use crate::witness::{GuestStep, Outcome, Step};
 use core::fmt;
 use description::{Description, offset};
 use std::sync::Arc;
@@ -50,11 +51,14 @@ pub struct GuestCpu<'c, 'm> {
     origin: u64,
     space: Space,
     size: u64,
-    /// Bytes within the reach of a load or store: all of `size`, or none after an exit.
+    /// Bytes within the reach of a load or store by the short way: all of `size`; none after an exit, or while
+    /// somebody watches the machine.
     reach: u64,
     prefix: u64,
     problem_state: bool,
     exit: Option<SieExit>,
+    /// A witness was told of the entry: it is told of the end as well.
+    entry_told: bool,
     /// The stay whose time is still to be charged. `None` after the exit.
     stay: Option<Stay>,
 }
@@ -97,17 +101,26 @@ impl GuestCpu<'_, '_> {
     /// Loads a general register; of its number the low four bits count. After an exit nothing is loaded.
     pub fn set_general(&mut self, number: u8, value: u64) {
         self.change_registers(|registers| registers.general[usize::from(number & 15)] = value);
+        self.tell(GuestStep::General(number, value), Outcome::Done);
     }
 
     /// Loads an access register; as [`GuestCpu::set_general`].
     pub fn set_access(&mut self, number: u8, value: u32) {
         self.change_registers(|registers| registers.access[usize::from(number & 15)] = value);
+        self.tell(GuestStep::AccessRegister(number, value), Outcome::Done);
     }
 
     /// Enters or leaves problem state for this stay in SIE: the PSW keeps its bit, and a PSW that is loaded
     /// brings its own.
     pub fn set_problem_state(&mut self, on: bool) {
         self.problem_state = on;
+        self.tell(GuestStep::ProblemState(on), Outcome::Done);
+    }
+
+    /// Tells the witness of a step of this CPU.
+    #[inline]
+    fn tell(&self, step: GuestStep<'_>, outcome: Outcome<'_>) {
+        self.host.machine.tell(Step::Guest(self.host.number, step), outcome);
     }
 
     fn change_registers(&mut self, change: impl FnOnce(&mut GuestRegisters)) {
@@ -169,6 +182,9 @@ impl Drop for GuestCpu<'_, '_> {
     fn drop(&mut self) {
         self.charge();
         self.cpu.leave();
+        if self.entry_told {
+            self.tell(GuestStep::Leave, Outcome::Done);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! ordinary tests look at it. An input means the same to both, so what a fuzzer has found can be kept as a file and
 //! replayed by `cargo test`.
 
+mod actions;
 mod blocks;
 mod domain;
 mod images;
@@ -57,6 +58,13 @@ pub const TARGETS: &[Target] = &[
         run: scenario::run,
         seeds: scenario::seeds,
         words: words::scenario,
+    },
+    Target {
+        name: "actions",
+        about: "a machine with guests, and what a host and they do",
+        run: actions::run,
+        seeds: actions::seeds,
+        words: words::none,
     },
     Target {
         name: "blocks",

@@ -1,0 +1,27 @@
+//! Random adversarial hosts: statements drawn and mutated, run without anything expected of them.
+//!
+//! A [`Case`] is a machine with guests and a list of statements. It decodes from any bytes ([`Case::from_bytes`]), so
+//! that fuzzers that know nothing of it can change it, and is written as a scenario ([`Case::to_scenario`]).
+//! [`run_case`] runs one: a panic, a broken invariant, a refused call that has changed the state or a disagreement
+//! with the oracle is a [`Find`]. [`targets`] is what coverage-guided fuzzers call.
+
+mod bytes;
+mod call;
+mod case;
+mod convert;
+mod coverage;
+mod run;
+mod settle;
+mod silent;
+pub mod targets;
+mod text;
+mod verbs;
+mod workshop;
+
+pub use case::{
+    Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, LoadSetup, MOST_CPUS, MOST_GUESTS, MOST_MEMORY,
+    MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup,
+};
+pub use convert::NoCase;
+pub use coverage::{Coverage, Reached};
+pub use run::{CaseReport, Find, FindKind, RunOptions, run_case, run_case_with};
