@@ -34,7 +34,7 @@ fn works(machine: &Machine, address: AbsoluteAddress, len: usize) {
 
 #[test]
 fn devices_reach_what_is_not_secure_t10() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let plain = host.frame();
@@ -60,7 +60,7 @@ fn devices_reach_what_is_not_secure_t10() {
 
 #[test]
 fn devices_do_not_reach_secure_frames_t11() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (guest, gone) = (host.start(1), host.start(1));
     let secure = host.resident(&guest, P);
@@ -91,7 +91,7 @@ fn devices_do_not_reach_secure_frames_t11() {
 
 #[test]
 fn a_transfer_over_several_frames_takes_place_whole_or_not_at_all() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let plain: Vec<FrameNumber> = (0..3).map(|_| host.frame()).collect();
@@ -109,7 +109,7 @@ fn a_transfer_over_several_frames_takes_place_whole_or_not_at_all() {
 
 #[test]
 fn transfers_beyond_storage_are_refused_whole() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let size = machine.storage_size();
     works(&machine, AbsoluteAddress(size - 10), 10);
     for (address, len) in [(size - 10, 11), (size, 1), (size - 4096, 8192), (u64::MAX, 1), (u64::MAX - 3, 8)] {
@@ -125,7 +125,7 @@ fn transfers_beyond_storage_are_refused_whole() {
 
 #[test]
 fn what_a_device_wrote_into_an_exported_page_is_refused() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, P);

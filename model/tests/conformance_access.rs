@@ -19,7 +19,7 @@ const AT: u64 = 0x3000;
 
 #[test]
 fn c82_t13_t14_a_guest_touches_pages_that_are_not_there() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let mut guest = host.prepare(2);
     // Storage from 1 MiB of its space on: TEIDs say origin + guest absolute (D19).
@@ -50,7 +50,7 @@ fn c82_t13_t14_a_guest_touches_pages_that_are_not_there() {
 
 #[test]
 fn t22_beyond_guest_storage_the_guest_takes_an_addressing_exception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -63,7 +63,7 @@ fn t22_beyond_guest_storage_the_guest_takes_an_addressing_exception() {
 
 #[test]
 fn d21_a_frame_that_another_configuration_shares_is_a_non_secure_access() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let open = host.shared(&one, PageIndex(4), b"open");
@@ -79,7 +79,7 @@ fn d21_a_frame_that_another_configuration_shares_is_a_non_secure_access() {
 
 #[test]
 fn t17_a_guest_never_reaches_donated_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for at in [UV_BASE, guest.base, guest.variable, guest.cpu_storage] {
@@ -95,7 +95,7 @@ fn t17_a_guest_never_reaches_donated_storage() {
 
 #[test]
 fn d18_a_guest_block_is_reached_like_any_guest_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let missing = |host: &mut Host<'_>, at: u64| host.enter(&guest).unwrap().uvc(Uvc::at(VirtualAddress(at)));
@@ -137,7 +137,7 @@ fn d18_a_guest_block_is_reached_like_any_guest_storage() {
 
 #[test]
 fn an_exit_ends_every_further_action_until_the_next_entry() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -155,7 +155,7 @@ fn an_exit_ends_every_further_action_until_the_next_entry() {
 #[test]
 fn d19_a_violation_says_that_its_address_is_right_only_with_misc() {
     for misc in [false, true] {
-        let machine = Machine::new(MachineConfig { feature_misc: Some(misc), ..config() }).unwrap();
+        let machine = support::machine(MachineConfig { feature_misc: Some(misc), ..config() });
         let mut host = Host::ready(&machine);
         let guest = host.start(1);
         host.map(&guest, PAGE, AbsoluteAddress(UV_BASE).frame());

@@ -11,7 +11,7 @@ use uvsim_model::address::{AbsoluteAddress, PageIndex, VirtualAddress};
 use uvsim_model::cpu::Uvc;
 use uvsim_model::storage::{FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{CONFIGURATION_BASE_LENGTH, Machine, UV_BASE_LENGTH};
+use uvsim_model::{CONFIGURATION_BASE_LENGTH, UV_BASE_LENGTH};
 
 const END: u64 = 4 << 30;
 
@@ -25,7 +25,7 @@ fn interruption(host: &mut Host<'_>, block: u64) -> (ProgramCode, u64) {
 
 #[test]
 fn a_block_at_the_end_of_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     host.store(END - 0x20, &EXPORT);
     assert_eq!(host.issue(END - 0x20), Ok(DONE), "the last bytes are as good as any");
@@ -43,7 +43,7 @@ fn a_block_at_the_end_of_storage() {
 
 #[test]
 fn a_block_in_storage_that_is_not_the_hosts() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let secret = host.resident(&guest, PageIndex(3)).address().0;
@@ -65,7 +65,7 @@ fn a_block_in_storage_that_is_not_the_hosts() {
 
 #[test]
 fn d03_a_protected_page_is_a_protection_exception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let home = host.home_space();
     let (first, second) = (host.frame(), host.frame());
@@ -84,7 +84,7 @@ fn d03_a_protected_page_is_a_protection_exception() {
 
 #[test]
 fn d05_init_over_its_own_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     let fields = [(0x18, 8, UV_BASE), (0x20, 8, UV_BASE_LENGTH)];
     for block in [UV_BASE, UV_BASE - 8, UV_BASE - 0x40, UV_BASE + UV_BASE_LENGTH - 8] {
@@ -98,7 +98,7 @@ fn d05_init_over_its_own_block() {
 
 #[test]
 fn d05_create_over_its_own_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     // Room before the areas for blocks that begin there.
     host.allocate(0x1000);
@@ -121,7 +121,7 @@ fn d05_create_over_its_own_block() {
 
 #[test]
 fn d05_an_unaligned_base_area_counts_to_its_last_byte() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     let other = host.allocate_aligned(CONFIGURATION_BASE_LENGTH + 0x2000, 0x1000);
@@ -133,7 +133,7 @@ fn d05_an_unaligned_base_area_counts_to_its_last_byte() {
 
 #[test]
 fn d05_import_and_unpack_of_the_frame_of_the_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &support::image::empty_header(&machine)), DONE);
@@ -151,7 +151,7 @@ fn d05_import_and_unpack_of_the_frame_of_the_block() {
 
 #[test]
 fn d08_a_block_in_a_shared_page_does_not_keep_its_import_from_succeeding() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let at = host.shared(&guest, PageIndex(3), b"open").address().0;
@@ -161,7 +161,7 @@ fn d08_a_block_in_a_shared_page_does_not_keep_its_import_from_succeeding() {
 
 #[test]
 fn a_call_delivers_its_answer_though_it_takes_the_tables_behind_its_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     // 4096 MiB of guest: translating the variable area uses every entry of the translation buffer.
@@ -191,7 +191,7 @@ fn a_call_delivers_its_answer_though_it_takes_the_tables_behind_its_block() {
 
 #[test]
 fn d57_a_block_is_reached_through_the_translation_buffer() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let home = host.home_space();
     let (old, new) = (host.frame(), host.frame());
@@ -212,7 +212,7 @@ fn d57_a_block_is_reached_through_the_translation_buffer() {
 
 #[test]
 fn a_block_is_subject_to_prefixing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let prefix = host.allocate_aligned(0x2000, 0x2000);
     host.cpu.set_prefix(prefix).unwrap();

@@ -72,7 +72,7 @@ fn raw(machine: &Machine, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 /// Every header must be refused with this answer, and a good one be accepted afterwards.
 fn refuse_headers(config: MachineConfig, headers: impl Fn(&Machine) -> Vec<Vec<u8>>, expected: support::Answer) {
-    let machine = Machine::new(config).unwrap();
+    let machine = support::machine(config);
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     for header in headers(&machine) {
@@ -110,7 +110,7 @@ fn c54_a_header_for_another_machine() {
 
 #[test]
 fn d52_a_header_that_allows_the_backup_key() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let backup = machine.backup_host_public_key().clone();
     let other = Machine::new(MachineConfig { seed: 2, ..config() }).unwrap().host_public_key().clone();
@@ -140,7 +140,7 @@ fn c55_a_header_with_an_unknown_plaintext_flag() {
         };
         refuse_headers(scene::generation(generation), headers, reason(0x106, rrc));
         // All that it knows, it takes.
-        let machine = Machine::new(scene::generation(generation)).unwrap();
+        let machine = support::machine(scene::generation(generation));
         let mut host = Host::ready(&machine);
         let guest = host.create(1);
         let all = Plan { flags: known, ..plan(&machine) }.make().header;
@@ -159,7 +159,7 @@ fn c56_a_header_whose_size_disagrees() {
         stated.into_iter().chain(slots).chain([longer, shorter]).collect()
     };
     refuse_headers(config(), sizes, reason(0x10a, 0x31));
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let good = host.parameters(&guest, &header(&machine));
@@ -236,7 +236,7 @@ fn d52_secret_flags_and_optional_items() {
     };
     refuse_headers(config(), flags, reason(0x109, 0));
     for secret_flags in [0, 1 << 62, 1 << 61, 3 << 61] {
-        let machine = Machine::new(config()).unwrap();
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = host.create(1);
         let header = Plan { secret_flags, ..plan(&machine) }.make().header;
@@ -255,7 +255,7 @@ fn a_header_of_unknown_magic() {
 
 #[test]
 fn components_that_are_not_encrypted_are_digested_all_the_same() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let image = Plan { flags: 0x1000_00e0, ..plan(&machine) }.make();
@@ -276,7 +276,7 @@ fn components_that_are_not_encrypted_are_digested_all_the_same() {
 
 #[test]
 fn d52_a_header_out_of_reach_whole_or_in_part() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let fresh = host.create(1);
@@ -298,7 +298,7 @@ fn d52_a_header_out_of_reach_whole_or_in_part() {
 
 #[test]
 fn image_commands_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     for (code, length) in [(0x0300, 0x48), (0x0300, 0x58), (0x0301, 0x48), (0x0302, 0x38), (0x0330, 0x48)] {
@@ -308,7 +308,7 @@ fn image_commands_of_a_wrong_length() {
 
 #[test]
 fn c59_t74_unpack_of_an_unmapped_page() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -326,7 +326,7 @@ fn c59_t74_unpack_of_an_unmapped_page() {
 
 #[test]
 fn c60_t73_unpack_makes_the_frame_secure() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -344,7 +344,7 @@ fn c60_t73_unpack_makes_the_frame_secure() {
 
 #[test]
 fn t75_d51_unpack_of_a_page_that_is_there() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -368,7 +368,7 @@ fn t75_d51_unpack_of_a_page_that_is_there() {
 
 #[test]
 fn d51_unpack_out_of_range_or_into_a_frame_that_is_taken() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let other = host.start(1);
     let guest = host.create(1);
@@ -390,7 +390,7 @@ fn d51_unpack_out_of_range_or_into_a_frame_that_is_taken() {
 
 #[test]
 fn c61_verify_with_a_page_missing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -406,7 +406,7 @@ fn c61_verify_with_a_page_missing() {
 
 #[test]
 fn c62_verify_with_a_byte_changed() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -420,7 +420,7 @@ fn c62_verify_with_a_byte_changed() {
 
 #[test]
 fn c63_verify_with_a_page_at_a_wrong_address() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -435,7 +435,7 @@ fn c63_verify_with_a_page_at_a_wrong_address() {
 
 #[test]
 fn c64_verify_with_a_wrong_tweak() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -449,7 +449,7 @@ fn c64_verify_with_a_wrong_tweak() {
 
 #[test]
 fn verify_sees_the_order_of_the_pages() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -461,7 +461,7 @@ fn verify_sees_the_order_of_the_pages() {
 
 #[test]
 fn c65_a_good_image_is_verified_loaded_and_entered() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -482,7 +482,7 @@ fn c65_a_good_image_is_verified_loaded_and_entered() {
 
 #[test]
 fn q13_image_commands_in_the_wrong_state() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     offer(&mut host, &guest, 3);
@@ -501,7 +501,7 @@ fn q13_image_commands_in_the_wrong_state() {
 #[test]
 fn d50_repeated_tweaks_are_accepted_unless_the_machine_is_strict() {
     for strict_tweaks in [false, true] {
-        let machine = Machine::new(MachineConfig { strict_tweaks, ..config() }).unwrap();
+        let machine = support::machine(MachineConfig { strict_tweaks, ..config() });
         let mut host = Host::ready(&machine);
         let guest = host.create(1);
         assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -529,7 +529,7 @@ fn d50_repeated_tweaks_are_accepted_unless_the_machine_is_strict() {
 
 #[test]
 fn an_unpacked_page_is_first_sealed_with_counter_one() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -543,7 +543,7 @@ fn an_unpacked_page_is_first_sealed_with_counter_one() {
 
 #[test]
 fn q14_d13_cpu_states() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let state = |state: u64| [(0x18, 8, guest.cpu), (0x27, 1, state)];
@@ -565,7 +565,7 @@ fn q14_d13_cpu_states() {
 
 #[test]
 fn an_image_survives_neither_destruction_nor_reset() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
@@ -578,7 +578,7 @@ fn an_image_survives_neither_destruction_nor_reset() {
 #[test]
 fn d30_unpack_takes_a_frame_over_that_another_configuration_shares() {
     for (misc, want) in [(true, DONE), (false, refused(0x104))] {
-        let machine = Machine::new(MachineConfig { feature_misc: Some(misc), ..config() }).unwrap();
+        let machine = support::machine(MachineConfig { feature_misc: Some(misc), ..config() });
         let mut host = Host::ready(&machine);
         let (owner, taker) = (host.start(1), host.create(1));
         let (page, target) = (PageIndex(5), PageIndex(9));

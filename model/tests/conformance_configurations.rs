@@ -15,7 +15,7 @@ const END: u64 = 4 << 30;
 
 #[test]
 fn d11_create_configuration_with_one_bad_field() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     let max = uvsim_model::MAX_GUEST_ADDRESS;
@@ -82,7 +82,7 @@ fn d11_create_configuration_with_one_bad_field() {
 
 #[test]
 fn d11_areas_must_not_lie_in_the_prefix_area() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     let prefix = host.allocate_aligned(0x2000, 0x2000);
@@ -100,7 +100,7 @@ fn d11_areas_must_not_lie_in_the_prefix_area() {
 
 #[test]
 fn d11_a_variable_area_is_translated_in_home_space() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     let pages: Vec<FrameNumber> = (0..17).map(|_| host.frame()).collect();
@@ -141,7 +141,7 @@ fn d11_a_variable_area_is_translated_in_home_space() {
 
 #[test]
 fn d11_a_real_space_home_refuses_virtual_operands() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     host.cpu.set_home(uvsim_model::storage::Asce(0x20));
@@ -153,7 +153,7 @@ fn d11_a_real_space_home_refuses_virtual_operands() {
 
 #[test]
 fn t77_frames_that_are_not_free_cannot_be_donated() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let open = host.shared(&guest, PageIndex(4), b"open");
@@ -177,7 +177,7 @@ fn t77_frames_that_are_not_free_cannot_be_donated() {
 
 #[test]
 fn d17_a_late_failure_leaves_a_handle_to_destroy() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.prepare(1);
     machine.inject(Command::CreateSecConf, Injection::LateFailure);
@@ -192,7 +192,7 @@ fn d17_a_late_failure_leaves_a_handle_to_destroy() {
 
 #[test]
 fn d20_handles_are_far_apart() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let mut handles = Vec::new();
     for _ in 0..20 {
@@ -210,7 +210,7 @@ fn d20_handles_are_far_apart() {
 #[test]
 fn d20_a_refusal_draws_nothing() {
     let handle = |refusals: bool| {
-        let machine = Machine::new(config()).unwrap();
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = host.prepare(1);
         let good = Host::create_fields(&guest);
@@ -228,7 +228,7 @@ fn d20_a_refusal_draws_nothing() {
 
 #[test]
 fn a_new_configuration_knows_no_page() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     for page in 0..256 {

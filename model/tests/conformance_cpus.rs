@@ -43,7 +43,7 @@ fn without_cpu(host: &mut Host<'_>) -> Guest {
 
 #[test]
 fn c33_create_cpu_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     for length in [0x58, 0x68] {
@@ -53,7 +53,7 @@ fn c33_create_cpu_of_a_wrong_length() {
 
 #[test]
 fn c34_to_c38_create_cpu_with_one_bad_field() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     let good = Host::cpu_fields(&guest, 0);
@@ -82,7 +82,7 @@ fn c34_to_c38_create_cpu_with_one_bad_field() {
 
 #[test]
 fn d12_cpu_storage_must_not_lie_in_the_prefix_area() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     let prefix = host.allocate_aligned(0x2000, 0x2000);
@@ -98,7 +98,7 @@ fn d12_cpu_storage_must_not_lie_in_the_prefix_area() {
 
 #[test]
 fn c39_create_cpu_takes_its_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     assert_eq!(host.call(Command::CreateSecCpu, &Host::cpu_fields(&guest, 0)), DONE);
@@ -114,7 +114,7 @@ fn c39_create_cpu_takes_its_storage() {
 
 #[test]
 fn c40_a_cpu_number_that_exists() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let fresh = host.allocate(0x1000);
@@ -125,7 +125,7 @@ fn c40_a_cpu_number_that_exists() {
 
 #[test]
 fn c41_the_highest_cpu_number() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let (storage, state) = (host.allocate(0x1000), host.allocate(0x1000));
@@ -137,7 +137,7 @@ fn c41_the_highest_cpu_number() {
 
 #[test]
 fn c42_t77_cpu_storage_that_is_taken() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let secure = host.resident(&guest, PageIndex(3)).address().0;
@@ -151,7 +151,7 @@ fn c42_t77_cpu_storage_that_is_taken() {
 
 #[test]
 fn c43_destroy_cpu_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     for length in [0x38, 0x48] {
@@ -162,7 +162,7 @@ fn c43_destroy_cpu_of_a_wrong_length() {
 #[test]
 fn c44_destroy_cpu_of_an_unknown_handle() {
     for preset in [Generation::Z15, Generation::Z16] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::ready(&machine);
         let guest = host.create(1);
         // D15: 0x21 on all generations; a configuration's handle is in another name space.
@@ -177,7 +177,7 @@ fn c44_destroy_cpu_of_an_unknown_handle() {
 
 #[test]
 fn c45_t42_destroy_cpu_returns_its_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let log = scene::Log::of(&machine);

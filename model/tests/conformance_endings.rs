@@ -46,7 +46,7 @@ fn without_cpu(host: &mut Host<'_>) -> Guest {
 
 #[test]
 fn c46_destroy_configuration_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     host.refuse_raw(0x0101, 0x38, &[(0x18, 8, guest.handle)], refused(5));
@@ -56,7 +56,7 @@ fn c46_destroy_configuration_of_a_wrong_length() {
 
 #[test]
 fn c47_destroy_configuration_of_an_unknown_handle() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     for command in [Command::DestroySecConf, Command::DestroySecConfFast] {
@@ -69,7 +69,7 @@ fn c47_destroy_configuration_of_an_unknown_handle() {
 #[test]
 fn c48_t42_destroy_configuration_returns_its_storage() {
     for command in [Command::DestroySecConf, Command::DestroySecConfFast] {
-        let machine = Machine::new(config()).unwrap();
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = without_cpu(&mut host);
         is_donated(&mut host, guest.base, CONFIGURATION_BASE_LENGTH);
@@ -88,7 +88,7 @@ fn c48_t42_destroy_configuration_returns_its_storage() {
 
 #[test]
 fn c49_a_configuration_with_a_cpu_cannot_be_destroyed() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for command in [Command::DestroySecConf, Command::DestroySecConfFast] {
@@ -100,7 +100,7 @@ fn c49_a_configuration_with_a_cpu_cannot_be_destroyed() {
 
 #[test]
 fn c50_a_configuration_can_be_made_again() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = without_cpu(&mut host);
     let mut live = guest.handle;
@@ -115,7 +115,7 @@ fn c50_a_configuration_can_be_made_again() {
 
 #[test]
 fn c52_t41_t52_a_fast_destroy_leaves_the_guest_frames() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frames: Vec<FrameNumber> = (3..6).map(|page| host.resident(&guest, PageIndex(page))).collect();
@@ -140,7 +140,7 @@ fn c52_t41_t52_a_fast_destroy_leaves_the_guest_frames() {
 
 #[test]
 fn t40_d27_a_destroy_returns_secure_frames_as_zeros_and_shared_ones_as_they_are() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let secret = host.resident(&guest, PageIndex(3));
@@ -160,7 +160,7 @@ fn t40_d27_a_destroy_returns_secure_frames_as_zeros_and_shared_ones_as_they_are(
 
 #[test]
 fn d28_what_a_fast_destroy_leaves_of_shared_pages() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut leftovers = Vec::new();
@@ -211,7 +211,7 @@ fn d28_what_a_fast_destroy_leaves_of_shared_pages() {
 
 #[test]
 fn d28_without_misc_a_leftover_cannot_be_taken_over() {
-    let machine = Machine::new(MachineConfig { feature_misc: Some(false), ..config() }).unwrap();
+    let machine = support::machine(MachineConfig { feature_misc: Some(false), ..config() });
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PageIndex(3), b"left");
@@ -224,7 +224,7 @@ fn d28_without_misc_a_leftover_cannot_be_taken_over() {
 
 #[test]
 fn t39_t48_an_orphan_is_reclaimed_before_it_serves_again() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PageIndex(3));
@@ -247,7 +247,7 @@ fn t39_t48_an_orphan_is_reclaimed_before_it_serves_again() {
 
 #[test]
 fn an_object_of_a_dead_configuration_is_gone_for_every_command() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.destroy_guest(&guest, Command::DestroySecConf);

@@ -25,7 +25,7 @@ fn prefix_frame(machine: &Machine, guest: &Guest, page: u64) -> FrameNumber {
 
 #[test]
 fn c90_t20_a_missing_prefix_page_is_an_interception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for page in 0..2 {
@@ -40,7 +40,7 @@ fn c90_t20_a_missing_prefix_page_is_an_interception() {
 
 #[test]
 fn c91_t20_so_is_a_shared_prefix_page_that_was_exported() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     assert_eq!(host.share(&guest, PageIndex(0)), Ok(DONE));
@@ -57,7 +57,7 @@ fn c91_t20_so_is_a_shared_prefix_page_that_was_exported() {
 
 #[test]
 fn t20_t21_other_ways_in_which_a_prefix_page_is_missing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (guest, other) = (host.start(1), host.start(1));
     let own = prefix_frame(&machine, &guest, 1);
@@ -80,7 +80,7 @@ fn t20_t21_other_ways_in_which_a_prefix_page_is_missing() {
 
 #[test]
 fn c92_control_register_1_must_be_the_asce_of_the_configuration() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (guest, other) = (host.start(1), host.start(1));
     let at = VirtualAddress(guest.state_description);
@@ -95,7 +95,7 @@ fn c92_control_register_1_must_be_the_asce_of_the_configuration() {
 
 #[test]
 fn c93_every_single_bit_of_both_handles_counts() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for (offset, handle, reason) in
@@ -112,7 +112,7 @@ fn c93_every_single_bit_of_both_handles_counts() {
 
 #[test]
 fn c94_handles_of_another_configuration() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (guest, other) = (host.start(1), host.start(1));
     let description = guest.state_description;
@@ -131,7 +131,7 @@ fn c94_handles_of_another_configuration() {
 
 #[test]
 fn q26_the_state_description_must_be_the_one_that_was_named() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let copy = host.allocate(0x1000);
@@ -160,7 +160,7 @@ fn q26_the_state_description_must_be_the_one_that_was_named() {
 
 #[test]
 fn c95_a_cpu_is_in_sie_once() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut second = machine.cpu(1).unwrap();
@@ -175,7 +175,7 @@ fn c95_a_cpu_is_in_sie_once() {
 
 #[test]
 fn d13_a_cpu_in_sie_is_neither_stopped_nor_destroyed() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     // The second host CPU enters the guest; the first one issues the calls.
@@ -200,7 +200,7 @@ fn c96_the_cpu_timer_may_fall_by_the_time_that_has_passed() {
     const MILLISECOND: u64 = 1_000_000;
     /// One millisecond in units of the CPU timer.
     const TICKS: u64 = 4_096_000;
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let timer = guest.state_description + 0x28;
@@ -231,7 +231,7 @@ fn c96_the_cpu_timer_may_fall_by_the_time_that_has_passed() {
 fn c96_the_cpu_timer_runs_while_the_guest_does() {
     const MILLISECOND: u64 = 1_000_000;
     const TICKS: u64 = 4_096_000;
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let timer = guest.state_description + 0x28;
@@ -271,7 +271,7 @@ fn c96_the_cpu_timer_runs_while_the_guest_does() {
 
 #[test]
 fn c96_a_refused_entry_is_no_exit() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let timer = guest.state_description + 0x28;
@@ -289,7 +289,7 @@ fn c96_a_refused_entry_is_no_exit() {
 
 #[test]
 fn d80_a_state_description_that_the_host_has_given_away() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = AbsoluteAddress(guest.state_description).frame();
@@ -320,7 +320,7 @@ fn d80_a_state_description_that_the_host_has_given_away() {
 
 #[test]
 fn d80_state_of_configuration_and_cpu() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(refused_entry(host.enter(&guest)), validity(ValidityReason::NotVerified));
@@ -342,7 +342,7 @@ fn d80_state_of_configuration_and_cpu() {
 /// Each check of D80 wins over all that follow it.
 #[test]
 fn d80_the_order_of_the_entry_checks() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     assert!(host.enter(&guest).is_ok());

@@ -50,7 +50,7 @@ fn counter_after_export(host: &mut Host<'_>, guest: &Guest, page: PageIndex) -> 
 
 #[test]
 fn c68_t44_t47_an_export_gives_ciphertext_and_a_second_one_does_nothing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -71,7 +71,7 @@ fn c68_t44_t47_an_export_gives_ciphertext_and_a_second_one_does_nothing() {
 
 #[test]
 fn c77_t50_t55_d26_a_page_of_a_live_owner_is_destroyed_only_without_cpus() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.resident(&one, PAGE);
@@ -98,7 +98,7 @@ fn c77_t50_t55_d26_a_page_of_a_live_owner_is_destroyed_only_without_cpus() {
 
 #[test]
 fn t51_shared_and_pinned_pages_are_destroyed_alike() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let open = host.shared(&guest, PageIndex(4), b"open");
@@ -125,7 +125,7 @@ fn t51_shared_and_pinned_pages_are_destroyed_alike() {
 
 #[test]
 fn t45_t37_an_exported_shared_page_stays_plain_and_stays_shared() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"mailbox");
@@ -147,7 +147,7 @@ fn t45_t37_an_exported_shared_page_stays_plain_and_stays_shared() {
 
 #[test]
 fn t46_d24_an_export_ends_a_pin() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"held");
@@ -165,7 +165,7 @@ fn t46_d24_an_export_ends_a_pin() {
 #[test]
 fn c79_t53_destruction_of_a_frame_that_is_not_secure() {
     for preset in [Generation::Z15, Generation::Z16, Generation::Z17] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::ready(&machine);
         let frame = host.frame().address().0;
         host.store(frame, b"host data");
@@ -184,7 +184,7 @@ fn c79_t53_destruction_of_a_frame_that_is_not_secure() {
 
 #[test]
 fn c80_destruction_of_a_secure_frame_gives_zeros() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -197,7 +197,7 @@ fn c80_destruction_of_a_secure_frame_gives_zeros() {
 
 #[test]
 fn c81_t49_t54_frames_that_no_page_can_have() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for at in [END, END + 0x1000, u64::MAX, 1 << 63] {
@@ -218,7 +218,7 @@ fn c81_t49_t54_frames_that_no_page_can_have() {
 
 #[test]
 fn paging_commands_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE).address().0;
@@ -240,7 +240,7 @@ fn paging_commands_of_a_wrong_length() {
 
 #[test]
 fn d42_a_counter_at_its_end_keeps_a_changed_page_resident() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -259,7 +259,7 @@ fn d42_a_counter_at_its_end_keeps_a_changed_page_resident() {
 
 #[test]
 fn t44_d40_the_counter_rises_when_the_content_has_changed() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -293,7 +293,7 @@ fn t44_d40_the_counter_rises_when_the_content_has_changed() {
 
 #[test]
 fn d43_counters_survive_unsharing_everything() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.resident(&guest, PAGE);
@@ -312,7 +312,7 @@ fn d43_counters_survive_unsharing_everything() {
 
 #[test]
 fn t01_t02_t03_t07_t08_t09_what_the_host_may_touch() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (frame, _) = exported(&mut host, &guest, PAGE, b"x");
@@ -338,7 +338,7 @@ fn t01_t02_t03_t07_t08_t09_what_the_host_may_touch() {
 
 #[test]
 fn d15_without_misc_bit_61_is_always_zero() {
-    let machine = Machine::new(misc(false)).unwrap();
+    let machine = support::machine(misc(false));
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -352,7 +352,7 @@ fn d15_without_misc_bit_61_is_always_zero() {
 
 #[test]
 fn t10_t11_channel_io() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let open = host.shared(&guest, PageIndex(4), b"open");

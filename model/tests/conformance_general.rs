@@ -48,7 +48,7 @@ fn host_commands() -> impl Iterator<Item = Command> {
 
 #[test]
 fn c01_immediate_fields_are_a_specification_exception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     host.block(BLOCK, 0x000f, 0x48, &[(0x18, 8, UV_BASE), (0x20, 8, UV_BASE_LENGTH)]);
     for (m3, m4) in [(4, 0), (0, 2), (4, 2), (1, 0), (0, 0xf)] {
@@ -61,7 +61,7 @@ fn c01_immediate_fields_are_a_specification_exception() {
 
 #[test]
 fn c02_problem_state_is_a_privileged_operation_for_every_command() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     for &command in Command::ALL {
         host.block(BLOCK, command.code(), command.usual_length(), &[]);
@@ -77,7 +77,7 @@ fn c02_problem_state_is_a_privileged_operation_for_every_command() {
 
 #[test]
 fn c03_problem_state_in_a_guest() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -96,7 +96,7 @@ fn c03_problem_state_in_a_guest() {
 
 #[test]
 fn c04_a_block_on_an_invalid_page_is_a_translation_exception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let Home { window, .. } = host.home_space();
     // Nothing can be read from the block, so no command makes a difference; the space does.
@@ -111,7 +111,7 @@ fn c04_a_block_on_an_invalid_page_is_a_translation_exception() {
 
 #[test]
 fn c05_a_block_that_runs_into_an_invalid_page_is_found_after_the_header() {
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::ready(&machine);
     let home = host.home_space();
     let frame = host.frame();
@@ -134,7 +134,7 @@ fn c05_a_block_that_runs_into_an_invalid_page_is_found_after_the_header() {
 
 #[test]
 fn c06_a_block_off_the_doubleword_is_a_specification_exception() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     for offset in 1..8 {
         // Alignment comes before access: the second one lies in donated storage, the third outside.
@@ -147,7 +147,7 @@ fn c06_a_block_off_the_doubleword_is_a_specification_exception() {
 
 #[test]
 fn c07_an_unknown_command_comes_before_the_state() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     host.refuse_raw(0x4242, 8, &[], refused(2));
     for length in [0, 7, 0x20, 0xffff] {
@@ -157,7 +157,7 @@ fn c07_an_unknown_command_comes_before_the_state() {
 
 #[test]
 fn c08_an_unknown_command_of_a_guest() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for length in [8, 0, 0x30] {
@@ -167,7 +167,7 @@ fn c08_an_unknown_command_of_a_guest() {
 
 #[test]
 fn c09_guest_commands_are_not_for_hosts() {
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::ready(&machine);
     for &command in Command::ALL.iter().filter(|command| command.row().issuer == Issuer::Guest) {
         host.refuse_unchanged(command, &[], refused(2));
@@ -179,7 +179,7 @@ fn c09_guest_commands_are_not_for_hosts() {
 
 #[test]
 fn c10_host_commands_are_not_for_guests() {
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for command in host_commands().filter(|command| command.row().issuer == Issuer::Host) {
@@ -210,7 +210,7 @@ fn c11_a_command_taken_from_the_preset_is_invalid() {
 #[test]
 fn c12_before_init_every_command_but_the_queries_is_in_an_invalid_state() {
     for preset in GENERATIONS {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::new(&machine);
         let installed = installed_bits(&mut host);
         for command in host_commands() {
@@ -229,7 +229,7 @@ fn c12_before_init_every_command_but_the_queries_is_in_an_invalid_state() {
 
 #[test]
 fn c13_busy_twice_and_then_one_transition() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PageIndex(3));
@@ -248,7 +248,7 @@ fn c13_busy_twice_and_then_one_transition() {
 
 #[test]
 fn c14_a_partial_destroy_ends_with_the_same_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.destroy_cpu(&guest), DONE);
@@ -263,7 +263,7 @@ fn c14_a_partial_destroy_ends_with_the_same_block() {
 
 #[test]
 fn d02_a_bad_handle_wins_over_an_injected_answer() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     machine.inject(Command::DestroySecConf, Injection::Busy(1));
     host.refuse_unchanged(Command::DestroySecConf, &[(0x18, 8, 1)], refused(0x20));
@@ -271,7 +271,7 @@ fn d02_a_bad_handle_wins_over_an_injected_answer() {
 
 #[test]
 fn c15_a_short_query_of_a_host() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for length in [0xa0, 0, 8, 0xa7] {
         host.refuse_raw(0x0001, length, &[], refused(5));
@@ -280,7 +280,7 @@ fn c15_a_short_query_of_a_host() {
 
 #[test]
 fn c16_a_short_query_of_a_guest() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for length in [0xa0, 0, 8, 0xa7] {
@@ -290,7 +290,7 @@ fn c16_a_short_query_of_a_guest() {
 
 #[test]
 fn c17_the_shortest_query_is_filled_to_its_end() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     host.store(BLOCK, &[0xa5; 0x200]);
     host.store(BLOCK, &[0x00, 0xa8, 0x00, 0x01]);
@@ -311,7 +311,7 @@ fn c18_a_host_sees_the_bits_of_its_preset() {
         (Generation::Z16, 0xff1f_ff00_0000_0000),
         (Generation::Z17, 0xff1f_ff00_2000_0000),
     ] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::new(&machine);
         host.block(BLOCK, 0x0001, 0x100, &[]);
         assert_eq!(host.issue(BLOCK), Ok(MORE_DATA));
@@ -327,7 +327,7 @@ fn c18_every_word_of_a_host_query() {
         (Generation::Z16, 1 << 63, 0x3000_00e2),
         (Generation::Z17, 1 << 63, 0x3000_00f2u64),
     ] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::new(&machine);
         assert_eq!(host.call(Command::QueryUvInformation, &[]), DONE);
         let words = [
@@ -360,7 +360,7 @@ fn c18_every_word_of_a_host_query() {
 #[test]
 fn d15_the_misc_feature_can_be_overridden() {
     for (preset, misc) in [(Generation::Z15, true), (Generation::Z17, false)] {
-        let machine = Machine::new(MachineConfig { feature_misc: Some(misc), ..generation(preset) }).unwrap();
+        let machine = support::machine(MachineConfig { feature_misc: Some(misc), ..generation(preset) });
         let mut host = Host::new(&machine);
         assert_eq!(host.call(Command::QueryUvInformation, &[]), DONE);
         assert_eq!(host.output(0xa0), u64::from(misc) << 63);
@@ -369,7 +369,7 @@ fn d15_the_misc_feature_can_be_overridden() {
 
 #[test]
 fn c19_a_long_query_leaves_the_excess_alone() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for length in [0x120u16, 0x160, 0x400, 0xfff8] {
         let at = host.allocate(0x1_0000);
@@ -382,7 +382,7 @@ fn c19_a_long_query_leaves_the_excess_alone() {
 
 #[test]
 fn c20_a_guest_sees_sharing_and_no_init() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (answer, bytes) = guest_query(&mut host, &guest, 0x120);
@@ -396,7 +396,7 @@ fn c20_a_guest_sees_sharing_and_no_init() {
 #[test]
 fn c21_sharing_bits_are_equal_on_both_sides() {
     for without in [vec![], vec![Command::SetSharedAccess, Command::RemoveSharedAccess]] {
-        let machine = Machine::new(MachineConfig { without, ..config() }).unwrap();
+        let machine = support::machine(MachineConfig { without, ..config() });
         let mut host = Host::ready(&machine);
         let guest = host.start(1);
         assert_eq!(host.call(Command::QueryUvInformation, &[]), DONE);
@@ -410,7 +410,7 @@ fn c21_sharing_bits_are_equal_on_both_sides() {
 
 #[test]
 fn c22_query_keys_where_installed() {
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::new(&machine);
     host.store(BLOCK, &[0xa5; 0x210]);
     host.store(BLOCK, &[0x02, 0x00, 0x00, 0x02]);
@@ -430,7 +430,7 @@ fn c22_query_keys_where_installed() {
     assert_eq!(host.guest_call(&guest, 0x0002, 0x200, 0), Ok(DONE));
     host.guest_refuse_unchanged(&guest, 0x0002, 0x1f8, 0, refused(5));
     for preset in [Generation::Z15, Generation::Z16] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         Host::new(&machine).refuse_unchanged(Command::QueryKeys, &[], refused(2));
     }
 }
@@ -438,7 +438,7 @@ fn c22_query_keys_where_installed() {
 #[test]
 fn presets_fast_destroy_is_absent_on_z15() {
     for (preset, expected) in [(Generation::Z15, 2), (Generation::Z16, 0x20), (Generation::Z17, 0x20)] {
-        let machine = Machine::new(generation(preset)).unwrap();
+        let machine = support::machine(generation(preset));
         let mut host = Host::ready(&machine);
         host.refuse_unchanged(Command::DestroySecConfFast, &[(0x18, 8, 7)], refused(expected));
     }
@@ -446,7 +446,7 @@ fn presets_fast_destroy_is_absent_on_z15() {
 
 #[test]
 fn d03_r1_and_reserved_bytes_are_ignored_and_never_written() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PageIndex(3)).address().0;
@@ -462,7 +462,7 @@ fn d03_r1_and_reserved_bytes_are_ignored_and_never_written() {
 
 #[test]
 fn d06_low_bits_of_page_addresses_are_ignored() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.frame();
@@ -483,7 +483,7 @@ fn d06_low_bits_of_page_addresses_are_ignored() {
 /// Every 16-bit code with every length up to 0x200, a block of zeros behind the header.
 #[test]
 fn every_code_and_length_from_a_host() {
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::ready(&machine);
     let at = VirtualAddress(BLOCK);
     host.store(BLOCK, &[0; 0x200]);
@@ -530,7 +530,7 @@ fn of_zeros(code: u16) -> (u8, u16) {
 #[test]
 fn every_code_and_length_from_a_guest() {
     const LENGTHS: [u16; 16] = [0, 1, 7, 8, 0x18, 0x20, 0x28, 0x2f, 0x30, 0x31, 0x40, 0x80, 0xa8, 0x120, 0x1ff, 0x200];
-    let machine = Machine::new(generation(Generation::Z17)).unwrap();
+    let machine = support::machine(generation(Generation::Z17));
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();

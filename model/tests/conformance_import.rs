@@ -10,7 +10,7 @@ use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::storage::{Asce, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::{Machine, PageRecord};
+use uvsim_model::PageRecord;
 
 const END: u64 = 4 << 30;
 
@@ -46,7 +46,7 @@ fn is_secure(host: &mut Host<'_>, frame: FrameNumber) {
 
 #[test]
 fn c66_t24_a_first_import_gives_zeros() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.frame();
@@ -63,7 +63,7 @@ fn c66_t24_a_first_import_gives_zeros() {
 
 #[test]
 fn c67_t23_an_import_without_a_mapping() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     refuse_import(&mut host, &guest, PAGE, 0x10a);
@@ -85,7 +85,7 @@ fn c67_t23_an_import_without_a_mapping() {
 
 #[test]
 fn d59_tables_in_a_secure_frame_are_no_mapping() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     // The table of another configuration's space lies in a frame that this one owns.
@@ -97,7 +97,7 @@ fn d59_tables_in_a_secure_frame_are_no_mapping() {
 
 #[test]
 fn q2_an_import_outside_the_guest() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let mut guest = host.prepare(2);
     // A guest whose storage begins at 1 MiB of its space, and has 1 MiB.
@@ -120,7 +120,7 @@ fn q2_an_import_outside_the_guest() {
 
 #[test]
 fn c69_t25_an_import_gives_the_content_back() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (frame, _) = exported(&mut host, &guest, PAGE, b"attack at dawn");
@@ -133,7 +133,7 @@ fn c69_t25_an_import_gives_the_content_back() {
 
 #[test]
 fn c70_t26_a_flipped_bit_is_refused_and_the_right_bytes_are_still_good() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (frame, cipher) = exported(&mut host, &guest, PAGE, b"attack at dawn");
@@ -151,7 +151,7 @@ fn c70_t26_a_flipped_bit_is_refused_and_the_right_bytes_are_still_good() {
 
 #[test]
 fn c71_t27_an_older_image_is_refused() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (frame, old) = exported(&mut host, &guest, PAGE, b"old");
@@ -168,7 +168,7 @@ fn c71_t27_an_older_image_is_refused() {
 
 #[test]
 fn c72_t28_swapped_images_are_refused() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (one, first) = exported(&mut host, &guest, PageIndex(3), b"same");
@@ -182,7 +182,7 @@ fn c72_t28_swapped_images_are_refused() {
 
 #[test]
 fn t29_the_image_of_another_configuration() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let (_, foreign) = exported(&mut host, &one, PAGE, b"one");
@@ -199,7 +199,7 @@ fn t29_the_image_of_another_configuration() {
 
 #[test]
 fn c73_t30_ciphertext_may_move() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let (old, cipher) = exported(&mut host, &guest, PAGE, b"attack at dawn");
@@ -214,7 +214,7 @@ fn c73_t30_ciphertext_may_move() {
 
 #[test]
 fn c74_t31_d08_an_import_of_a_page_that_fits_does_nothing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let secure = host.resident(&guest, PageIndex(3));
@@ -237,7 +237,7 @@ fn c74_t31_d08_an_import_of_a_page_that_fits_does_nothing() {
 
 #[test]
 fn c75_t33_d22_a_frame_serves_one_page_of_a_guest() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let own = host.resident(&guest, PageIndex(3));
@@ -260,7 +260,7 @@ fn c75_t33_d22_a_frame_serves_one_page_of_a_guest() {
 
 #[test]
 fn c76_t34_t15_a_frame_of_another_configuration() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.resident(&one, PAGE);
@@ -277,7 +277,7 @@ fn c76_t34_t15_a_frame_of_another_configuration() {
 
 #[test]
 fn c78_t35_a_shared_frame_changes_owner_where_misc_is_on() {
-    let machine = Machine::new(misc(true)).unwrap();
+    let machine = support::machine(misc(true));
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.shared(&one, PAGE, b"open");
@@ -300,7 +300,7 @@ fn c78_t35_a_shared_frame_changes_owner_where_misc_is_on() {
 
 #[test]
 fn c78_t35_without_misc_it_does_not() {
-    let machine = Machine::new(misc(false)).unwrap();
+    let machine = support::machine(misc(false));
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.shared(&one, PAGE, b"open");
@@ -315,7 +315,7 @@ fn c78_t35_without_misc_it_does_not() {
 #[test]
 fn t36_a_pinned_frame_never_changes_owner() {
     for on in [false, true] {
-        let machine = Machine::new(misc(on)).unwrap();
+        let machine = support::machine(misc(on));
         let mut host = Host::ready(&machine);
         let (one, two) = (host.start(1), host.start(1));
         let frame = host.shared(&one, PAGE, b"held");
@@ -330,7 +330,7 @@ fn t36_a_pinned_frame_never_changes_owner() {
 
 #[test]
 fn d30_a_take_over_that_fails_moves_nothing() {
-    let machine = Machine::new(misc(true)).unwrap();
+    let machine = support::machine(misc(true));
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.shared(&one, PAGE, b"not the ciphertext");
@@ -353,7 +353,7 @@ fn d30_a_take_over_that_fails_moves_nothing() {
 
 #[test]
 fn t35_t37_a_shared_page_of_both_moves_with_its_content() {
-    let machine = Machine::new(misc(true)).unwrap();
+    let machine = support::machine(misc(true));
     let mut host = Host::ready(&machine);
     let (one, two) = (host.start(1), host.start(1));
     let frame = host.shared(&one, PAGE, b"mailbox");
@@ -369,7 +369,7 @@ fn t35_t37_a_shared_page_of_both_moves_with_its_content() {
 
 #[test]
 fn t32_a_page_is_resident_once() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let own = host.resident(&guest, PageIndex(3));
@@ -391,7 +391,7 @@ fn t32_a_page_is_resident_once() {
 
 #[test]
 fn t38_donated_frames_are_taken() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let (guest, other) = (host.start(1), host.start(1));
     let log = Log::of(&machine);
@@ -406,7 +406,7 @@ fn t38_donated_frames_are_taken() {
 
 #[test]
 fn d35_paging_walks_through_large_entries_and_a_guest_does_not() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(2);
     let block = host.allocate_aligned(1 << 20, 1 << 20);

@@ -40,7 +40,7 @@ fn variable_length(guest: &Guest) -> u64 {
 
 #[test]
 fn c23_init_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for length in [0x40, 0x50] {
         host.refuse_raw(0x000f, length, &GOOD_INIT, refused(5));
@@ -49,7 +49,7 @@ fn c23_init_of_a_wrong_length() {
 
 #[test]
 fn c24_init_with_too_little_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for len in [UV_BASE_LENGTH - 8, UV_BASE_LENGTH + 0x1000, 0, u64::MAX] {
         host.refuse_unchanged(Command::InitUv, &with(&GOOD_INIT, &[(0x20, 8, len)]), refused(0x103));
@@ -59,7 +59,7 @@ fn c24_init_with_too_little_storage() {
 
 #[test]
 fn c25_init_ignores_low_bits() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     assert_eq!(host.call(Command::InitUv, &[(0x18, 8, UV_BASE + 0xf_fff8), (0x20, 8, UV_BASE_LENGTH + 0xff8)]), DONE);
     assert_eq!(host.load(UV_BASE, 1).unwrap_err().code, ProgramCode::SecureStorageAccess);
@@ -68,7 +68,7 @@ fn c25_init_ignores_low_bits() {
 
 #[test]
 fn c26_init_at_the_end_of_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for origin in [END, END + (1 << 30), u64::MAX] {
         host.refuse_unchanged(Command::InitUv, &with(&GOOD_INIT, &[(0x18, 8, origin)]), refused(0x104));
@@ -77,7 +77,7 @@ fn c26_init_at_the_end_of_storage() {
 
 #[test]
 fn c27_init_beyond_the_end_of_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for origin in [END - (1 << 20), END - UV_BASE_LENGTH + (1 << 20)] {
         host.refuse_unchanged(Command::InitUv, &with(&GOOD_INIT, &[(0x18, 8, origin)]), refused(0x105));
@@ -87,7 +87,7 @@ fn c27_init_beyond_the_end_of_storage() {
 
 #[test]
 fn c28_init_below_two_gibibytes() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     for origin in [1 << 30, UV_BASE - 1, 0] {
         host.refuse_unchanged(Command::InitUv, &with(&GOOD_INIT, &[(0x18, 8, origin)]), refused(0x108));
@@ -96,7 +96,7 @@ fn c28_init_below_two_gibibytes() {
 
 #[test]
 fn c29_init_while_another_cpu_operates() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     let other = machine.cpu(1).unwrap();
     host.refuse_unchanged(Command::InitUv, &GOOD_INIT, refused(0x102));
@@ -106,7 +106,7 @@ fn c29_init_while_another_cpu_operates() {
 
 #[test]
 fn c30_init_takes_the_area() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::new(&machine);
     host.store(UV_BASE + 0x1000, b"host data");
     let log = scene::Log::of(&machine);
@@ -121,7 +121,7 @@ fn c30_init_takes_the_area() {
 
 #[test]
 fn c31_init_twice() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let other = UV_BASE + (128 << 20);
     host.store(other, b"mine");
@@ -133,7 +133,7 @@ fn c31_init_twice() {
 #[test]
 fn c32_t43_a_machine_reset_returns_everything() {
     for reset in [Reset::LoadNormal, Reset::Clear] {
-        let machine = Machine::new(config()).unwrap();
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = host.start(1);
         let secret = host.resident(&guest, PageIndex(3));
@@ -187,7 +187,7 @@ fn c32_t43_a_machine_reset_returns_everything() {
 
 #[test]
 fn d29_a_machine_reset_needs_the_other_cpus_stopped() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let other = machine.cpu(1).unwrap();
     assert!(host.cpu.reset_machine(Reset::LoadNormal).is_err());

@@ -23,7 +23,7 @@ fn parameters(host: &mut Host<'_>, guest: &Guest, fields: &[(u64, &[u8])]) {
 
 #[test]
 fn an_external_interruption_goes_through_the_prefix_area() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     for (code, mask) in [
@@ -74,7 +74,7 @@ fn an_external_interruption_goes_through_the_prefix_area() {
 
 #[test]
 fn an_input_output_interruption() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     for subclass in 0..8u32 {
@@ -102,7 +102,7 @@ fn an_input_output_interruption() {
 
 #[test]
 fn a_machine_check_also_fills_the_save_areas() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     let inject = |host: &mut Host<'_>, code: u64| {
@@ -153,7 +153,7 @@ fn a_machine_check_also_fills_the_save_areas() {
 
 #[test]
 fn restart_cannot_be_masked() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     let masked = Psw { mask: 0x1_8000_0000, address: 0x4444 };
@@ -165,7 +165,7 @@ fn restart_cannot_be_masked() {
 
 #[test]
 fn an_interruption_goes_to_the_prefix_area_of_the_moment_and_waits_for_it() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     host.exit(&guest, |cpu| cpu.set_prefix(0x8000));
@@ -182,7 +182,7 @@ fn an_interruption_goes_to_the_prefix_area_of_the_moment_and_waits_for_it() {
 
 #[test]
 fn undefined_injections() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     for control in (5..0x10).chain(0x12..=0xff) {
@@ -196,7 +196,7 @@ fn undefined_injections() {
 #[test]
 fn the_host_hears_of_masks_that_it_waits_for() {
     const ENABLEMENT: Interception = Interception { code: 100, ipa: 0, ipb: 0 };
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let at = guest.state_description;

@@ -21,7 +21,7 @@ const fn diagnosed(code: u8) -> Interception {
 
 #[test]
 fn a_yield_is_notified_with_its_first_operand_alone() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for function in [Diagnose::TIME_SLICE_END, Diagnose::TIME_SLICE_END_DIRECTED] {
@@ -45,7 +45,7 @@ fn a_yield_is_notified_with_its_first_operand_alone() {
 
 #[test]
 fn diagnose_0x500_shows_four_registers_and_takes_one() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.marked(&guest);
@@ -71,7 +71,7 @@ fn diagnose_0x500_shows_four_registers_and_takes_one() {
 
 #[test]
 fn q22_the_watchdog_shows_both_pairs_and_takes_nothing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.marked(&guest);
@@ -88,7 +88,7 @@ fn q22_the_watchdog_shows_both_pairs_and_takes_nothing() {
 
 #[test]
 fn c97_exceptions_that_the_host_may_inject() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     for (function, control, code) in
@@ -117,7 +117,7 @@ fn c97_exceptions_that_the_host_may_inject() {
 
 #[test]
 fn c97_exceptions_that_it_may_not() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     let scenes: [(&str, u8, Diagnose); 4] = [
@@ -154,7 +154,7 @@ fn c97_exceptions_that_it_may_not() {
 
 #[test]
 fn an_interruption_does_not_come_between_an_instruction_and_its_completion() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     host.exit(&guest, |cpu| cpu.diagnose(Diagnose::new(Diagnose::KVM)));
@@ -171,7 +171,7 @@ fn an_interruption_does_not_come_between_an_instruction_and_its_completion() {
 
 #[test]
 fn diagnose_0x308_by_subcode() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for subcode in [2, 4, 7, 8, 9, 10, 11, 0x1_0000, u64::MAX] {
@@ -192,7 +192,7 @@ fn diagnose_0x308_by_subcode() {
 
 #[test]
 fn diagnose_0x308_hands_lists_over_through_the_data_area() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.resident(&guest, PageIndex(5));
@@ -222,7 +222,7 @@ fn diagnose_0x308_hands_lists_over_through_the_data_area() {
 
 #[test]
 fn diagnoses_that_do_not_exist() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -236,7 +236,7 @@ fn diagnoses_that_do_not_exist() {
 
 #[test]
 fn c91_set_prefix_is_notified_and_in_effect_at_once() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.guest_store(&guest, 0x100, b"old prefix area").unwrap();
@@ -275,7 +275,7 @@ fn c91_set_prefix_is_notified_and_in_effect_at_once() {
 
 #[test]
 fn set_prefix_beyond_guest_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -288,7 +288,7 @@ fn set_prefix_beyond_guest_storage() {
 
 #[test]
 fn service_call_exits_twice() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.interruptible();
     host.resident(&guest, PageIndex(6));
@@ -317,7 +317,7 @@ fn service_call_exits_twice() {
 
 #[test]
 fn a_service_call_whose_block_went_away_is_completed_later() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PageIndex(6));
@@ -343,7 +343,7 @@ fn a_service_call_whose_block_went_away_is_completed_later() {
 
 #[test]
 fn service_calls_that_are_no_good() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.resident(&guest, PageIndex(6));
@@ -362,7 +362,7 @@ fn service_calls_that_are_no_good() {
 
 #[test]
 fn the_data_area_may_span_pages_or_be_missing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     // No designation: the host does not hear of the prefix, and nothing is written to storage 0.
@@ -381,7 +381,7 @@ fn the_data_area_may_span_pages_or_be_missing() {
 
 #[test]
 fn sigp_is_notified() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.marked(&guest);
@@ -395,7 +395,7 @@ fn sigp_is_notified() {
 
 #[test]
 fn the_instructions_are_privileged() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -418,7 +418,7 @@ fn the_instructions_are_privileged() {
 
 #[test]
 fn c88_the_exit_for_a_pinned_page_is_as_before() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PageIndex(4), b"io");

@@ -63,7 +63,7 @@ fn store_short_psw(host: &mut Host<'_>, guest: &Guest) {
 #[test]
 fn c98_i36_the_reset_protocol_step_by_step() {
     for subcode in [0, 1] {
-        let machine = Machine::new(config()).unwrap();
+        let machine = support::machine(config());
         let mut host = Host::ready(&machine);
         let guest = host.start(1);
         store_short_psw(&mut host, &guest);
@@ -101,7 +101,7 @@ fn c98_i36_the_reset_protocol_step_by_step() {
 
 #[test]
 fn d79_state_1_is_accepted_while_a_reset_is_pending_but_starts_nothing() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     host.ask_for_reset(&guest, 1);
@@ -121,7 +121,7 @@ fn d79_state_1_is_accepted_while_a_reset_is_pending_but_starts_nothing() {
 
 #[test]
 fn d79_prepare_reset_without_a_request_starts_the_same_sequence() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     store_short_psw(&mut host, &guest);
@@ -143,7 +143,7 @@ fn d79_prepare_reset_without_a_request_starts_the_same_sequence() {
 
 #[test]
 fn i36_a_cpu_that_was_not_reset_stays_out_of_sie() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let second = host.second_cpu(&guest);
@@ -175,7 +175,7 @@ fn i36_a_cpu_that_was_not_reset_stays_out_of_sie() {
 
 #[test]
 fn i36_a_cpu_created_in_a_prepared_configuration_needs_its_reset_too() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     assert_eq!(host.set_state(&guest, 2), DONE);
@@ -193,7 +193,7 @@ fn i36_a_cpu_created_in_a_prepared_configuration_needs_its_reset_too() {
 
 #[test]
 fn a_reset_before_the_first_start_still_leads_to_the_psw_of_the_header() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     assert_eq!(host.unshare_all(&guest), DONE);
@@ -212,7 +212,7 @@ fn a_reset_before_the_first_start_still_leads_to_the_psw_of_the_header() {
 
 #[test]
 fn the_load_waits_for_page_0_and_takes_what_it_finds() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     // Not a valid short PSW: bit 12 is zero, so the long one has it.
@@ -240,7 +240,7 @@ fn the_load_waits_for_page_0_and_takes_what_it_finds() {
 
 #[test]
 fn an_injection_meets_the_psw_that_is_still_to_be_loaded() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     // External interruptions are enabled; of their subclasses a clear reset leaves the interrupt key on.
@@ -294,7 +294,7 @@ fn fill_registers(host: &mut Host<'_>, guest: &Guest) -> GuestRegisters {
 
 #[test]
 fn each_reset_treats_the_registers_as_the_architecture_says() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let set = fill_registers(&mut host, &guest);
@@ -315,7 +315,7 @@ fn each_reset_treats_the_registers_as_the_architecture_says() {
 
 #[test]
 fn an_initial_reset_takes_the_next_cpu_timer_as_it_comes() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let timer = guest.state_description + 0x28;
@@ -341,7 +341,7 @@ fn an_initial_reset_takes_the_next_cpu_timer_as_it_comes() {
 
 #[test]
 fn c99_unshare_all_needs_stopped_cpus() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let second = host.second_cpu(&guest);
@@ -454,7 +454,7 @@ fn every_command_in_every_state() {
     let mut checked = 0;
     for (stage, cpu) in STAGES.into_iter().flat_map(|stage| CPUS.map(|cpu| (stage, cpu))) {
         for &(command, state) in &commands {
-            let machine = Machine::new(config()).unwrap();
+            let machine = support::machine(config());
             let mut host = Host::ready(&machine);
             let Some(guest) = bring(&mut host, stage, cpu) else { continue };
             let mut other: HostCpu<'_> = machine.cpu(1).unwrap();
@@ -480,7 +480,7 @@ fn every_command_in_every_state() {
 
 #[test]
 fn resets_of_unknown_handles_and_wrong_lengths() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     for command in RESETS {
@@ -497,7 +497,7 @@ fn resets_of_unknown_handles_and_wrong_lengths() {
 
 #[test]
 fn a_reset_forgets_an_instruction_that_waits_for_the_host() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();
@@ -515,7 +515,7 @@ fn a_reset_forgets_an_instruction_that_waits_for_the_host() {
 
 #[test]
 fn an_exited_cpu_does_nothing_more() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let mut cpu = host.enter(&guest).unwrap();

@@ -27,7 +27,7 @@ fn unpin_fields(guest: &Guest, page: PageIndex) -> [Field; 2] {
 
 #[test]
 fn c83_t56_a_shared_page_is_open_both_ways() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -44,7 +44,7 @@ fn c83_t56_a_shared_page_is_open_both_ways() {
 
 #[test]
 fn c84_sharing_calls_of_a_wrong_length() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let secret = host.resident(&guest, PAGE);
@@ -59,7 +59,7 @@ fn c84_sharing_calls_of_a_wrong_length() {
 
 #[test]
 fn c85_t63_sharing_beyond_guest_storage() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     for paddr in [(1 << 20) + 0x1000, 1 << 20, u64::MAX, 1 << 63] {
@@ -72,7 +72,7 @@ fn c85_t63_sharing_beyond_guest_storage() {
 
 #[test]
 fn c86_t59_unsharing_closes_the_page() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"kept");
@@ -87,7 +87,7 @@ fn c86_t59_unsharing_closes_the_page() {
 
 #[test]
 fn t57_t61_sharing_calls_without_effect() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);
@@ -108,7 +108,7 @@ fn t57_t61_sharing_calls_without_effect() {
 
 #[test]
 fn t58_d32_sharing_an_absent_page_goes_to_the_host_and_repeats() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     assert_eq!(scene::code_and_address(host.share(&guest, PAGE)), (ProgramCode::PageTranslation, AT));
@@ -132,7 +132,7 @@ fn t58_d32_sharing_an_absent_page_goes_to_the_host_and_repeats() {
 
 #[test]
 fn t62_d31_unsharing_a_page_without_a_frame_keeps_the_content() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"mailbox");
@@ -149,7 +149,7 @@ fn t62_d31_unsharing_a_page_without_a_frame_keeps_the_content() {
 
 #[test]
 fn c87_t64_t65_t69_only_shared_pages_are_pinned() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let open = host.shared(&guest, PageIndex(4), b"open");
@@ -178,7 +178,7 @@ fn c87_t64_t65_t69_only_shared_pages_are_pinned() {
 
 #[test]
 fn c88_t60_a_pinned_page_is_not_unshared() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"held");
@@ -198,7 +198,7 @@ fn c88_t60_a_pinned_page_is_not_unshared() {
 
 #[test]
 fn c88_without_a_data_area_nothing_is_copied() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"held");
@@ -212,7 +212,7 @@ fn c88_without_a_data_area_nothing_is_copied() {
 
 #[test]
 fn c89_t66_after_unpin_the_guest_repeats_and_succeeds() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.shared(&guest, PAGE, b"held");
@@ -229,7 +229,7 @@ fn c89_t66_after_unpin_the_guest_repeats_and_succeeds() {
 
 #[test]
 fn t67_t68_d09_unpin_with_nothing_to_undo() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let other = host.start(1);
@@ -267,7 +267,7 @@ fn t67_t68_d09_unpin_with_nothing_to_undo() {
 
 #[test]
 fn c99_t70_t71_t72_d25_unsharing_everything() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let other = host.start(1);
@@ -303,7 +303,7 @@ fn c99_t70_t71_t72_d25_unsharing_everything() {
 
 #[test]
 fn a_guest_may_share_and_take_back_the_page_of_its_own_block() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = prefix_frame(&machine, &guest, 1);
@@ -315,7 +315,7 @@ fn a_guest_may_share_and_take_back_the_page_of_its_own_block() {
 
 #[test]
 fn q19_a_guest_call_may_be_busy_too() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let frame = host.resident(&guest, PAGE);

@@ -11,7 +11,7 @@ use uvsim_model::{Machine, PageRecord};
 
 #[test]
 fn a_page_is_written_exported_tampered_with_imported_shared_and_torn_down() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.start(1);
     let page = PageIndex(3);

@@ -9,7 +9,7 @@ use uvsim_model::uvc::Command;
 
 #[test]
 fn a_handle_is_dead_at_once_on_the_cpu_that_has_just_used_it() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guest = host.create(1);
     let frame = host.resident(&guest, PageIndex(3));
@@ -22,7 +22,7 @@ fn a_handle_is_dead_at_once_on_the_cpu_that_has_just_used_it() {
 
 #[test]
 fn a_domain_that_is_given_out_again_is_that_of_its_new_owner() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let first = host.create(1);
     let frame = host.resident(&first, PageIndex(3));
@@ -41,7 +41,7 @@ fn a_domain_that_is_given_out_again_is_that_of_its_new_owner() {
 
 #[test]
 fn one_cpu_serves_many_configurations_in_turn() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     let mut host = Host::ready(&machine);
     let guests = [host.create(1), host.create(1)];
     let frames = guests.each_ref().map(|guest| host.resident(guest, PageIndex(3)));
@@ -61,7 +61,7 @@ fn one_cpu_serves_many_configurations_in_turn() {
 
 #[test]
 fn a_cpu_that_has_stopped_can_be_started_at_once() {
-    let machine = Machine::new(config()).unwrap();
+    let machine = support::machine(config());
     for _ in 0..3 {
         let cpu = machine.cpu(0).unwrap();
         assert!(machine.cpu(0).is_err());

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use uvsim::explain;
-use uvsim::run::{self, Options, Report, Status, Verdict, human::Human, json::Json};
+use uvsim::run::{self, Options, Report, Status, human::Human, json::Json};
 use uvsim::scenario::ScenarioErrors;
 
 /// A behavioural simulator of the IBM Z Ultravisor (IBM Secure Execution).
@@ -71,7 +71,8 @@ enum Command {
         /// seed, and what they expect of outcomes is not compared
         #[arg(long)]
         threads: bool,
-        /// Compare the model with the oracle after every step (not in this version)
+        /// Let the oracle, an independent statement of the rules, take every step as well, and compare what follows;
+        /// not with --threads
         #[arg(long)]
         verify: bool,
     },
@@ -159,18 +160,12 @@ const USUAL: usize = 80;
 
 pub(crate) fn run() -> ExitCode {
     let status = match Arguments::parse().command {
-        Command::Run { verify: true, format, .. } => with_report(format, true, |report| {
-            report.argument("--verify compares with the oracle, which this version does not have", None);
-            let verdict = Verdict { status: Status::Unusable, ..Verdict::default() };
-            report.verdict(&verdict);
-            verdict.status
-        }),
         Command::Run { domain: Some(domain), print_scenario: true, format, quiet, .. } => {
             with_report(format, quiet, |report| domain::print_scenario(&domain, report))
         }
-        Command::Run { paths, domain, format, seed, time_limit, quiet, threads, .. } => {
+        Command::Run { paths, domain, format, seed, time_limit, quiet, threads, verify, .. } => {
             let deadline = time_limit.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-            let options = Options { seed, deadline, threads, go_on: false };
+            let options = Options { seed, deadline, threads, verify, go_on: false };
             with_report(format, quiet, |report| match domain {
                 Some(domain) => run::run_domain(&domain, &paths, options, report).status,
                 None => run::run(&paths, options, report).status,

@@ -57,7 +57,8 @@ fn arguments() {
     folder.run(&["run", "--sed", "1", "good.kdl"]).exits(2).complains(&["--seed"]);
     folder.run(&["run", "--seed", "x", "good.kdl"]).exits(2).complains(&["invalid value 'x'"]);
     folder.run(&["run", "--time-limit", "18446744073709551615", "good.kdl"]).exits(0);
-    folder.run(&["run", "--verify", "good.kdl"]).exits(2).complains(&["oracle"]);
+    folder.run(&["run", "--verify", "good.kdl"]).exits(0);
+    folder.run(&["run", "--verify", "--threads", "good.kdl"]).exits(2).complains(&["--threads", "oracle", "order"]);
     folder.run(&["run", "--format", "xml", "good.kdl"]).exits(2).complains(&["human", "json"]);
     folder.run(&["explain", "import", "0x106"]).exits(0).says(&["conv-to-sec-stor", "integrity"]);
     folder.run(&["explain"]).exits(0).says(&["Topics"]);
@@ -181,7 +182,7 @@ fn json_for_programs() {
     for arguments in [
         &["run", "good.kdl", "bad.kdl", "nope.kdl", "--format", "json"][..],
         &["run", "nope.kdl", "--format", "json"],
-        &["run", "--verify", "good.kdl", "--format", "json"],
+        &["run", "--verify", "--threads", "good.kdl", "--format", "json"],
         &["check", "good.kdl", "nope.kdl", "--format", "json"],
     ] {
         let told = folder.run(arguments).exits(2);

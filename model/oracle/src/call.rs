@@ -2,7 +2,7 @@
 
 use crate::command::{self, Command};
 use crate::host::{self, Interrupted, Part};
-use crate::ids::{AbsoluteAddress, CpuNumber, FrameNumber, VirtualAddress};
+use crate::ids::{CpuNumber, FrameNumber, VirtualAddress};
 use crate::state::{Space, State};
 use crate::step::{Access, Outcome, Program, Uvc};
 use crate::storage::FRAME;
@@ -188,7 +188,9 @@ pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn
                     None => command.perform(&next, &call, world),
                 },
             };
-            if let (Err(Stop::Refused(_)), Some((address, length))) = (&ruling, command.operand(&call.block)) {
+            if let Err(Stop::Refused(refusal)) = &ruling
+                && let Some((address, length)) = command.operand(&call.block, refusal.rc)
+            {
                 let home = Space::of_host(next.host[&cpu].home);
                 translation::form(&mut next, cpu, home, address, length);
             }
@@ -209,7 +211,7 @@ fn frame(state: &mut State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> 
     if uvc.m3 != 0 || uvc.m4 != 0 {
         return interrupted(0x06, "D2");
     }
-    if uvc.r2 % 8 != 0 {
+    if !uvc.r2.is_multiple_of(8) {
         return interrupted(0x06, "Q17");
     }
     let at = VirtualAddress(uvc.r2);
@@ -227,16 +229,14 @@ fn frame(state: &mut State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn World) -> 
 /// Stores the answer where the block was found; it is not translated again.
 fn finish(before: &State, block: &Block, parts: &[Part], ruling: Ruling) -> Result<After, Objection> {
     let Ending { mut state, condition, writes, rule } = ending(before, block, ruling)?;
-    for (offset, bytes) in writes {
-        let mut start = 0;
-        for part in parts {
-            let (from, to) = (start.max(offset as u64), (start + part.length).min((offset + bytes.len()) as u64));
-            if from < to {
-                let range = from as usize - offset..to as usize - offset;
-                state.write(AbsoluteAddress(part.address.0 + from - start), &bytes[range]);
-            }
-            start += part.length;
+    let mut bytes = host::gather(&state, parts);
+    for (offset, field) in writes {
+        if let Some(place) = bytes.get_mut(offset..offset + field.len()) {
+            place.copy_from_slice(&field);
         }
+    }
+    if condition < 2 {
+        host::scatter(&mut state, parts, &bytes);
     }
     Ok(After { state, outcome: Outcome::Condition(condition), rules: vec![rule] })
 }

@@ -30,13 +30,15 @@ pub(crate) struct Command {
     initialised: bool,
     /// The handle in it.
     handle: Operand,
-    /// Where it has an operand in home space, and how long that is.
-    operand: Option<fn(&Block) -> (VirtualAddress, u64)>,
+    /// Where a call that was refused with this code has looked for an operand in home space, and how long that is.
+    operand: Option<Area>,
     /// What it does. The calls of a guest that touch its pages are done where their pages are reached (D32).
     perform: Option<Perform>,
 }
 
 type Perform = fn(&State, &Call, &mut dyn World) -> Ruling;
+
+type Area = fn(&Block, u16) -> Option<(VirtualAddress, u64)>;
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +76,7 @@ static COMMANDS: [Command; 24] = [
     row(0x0002, 34, 17, Both, Exactly(0x200), false, NoHandle, query::query_keys),
     row(0x000f, 1, 15, Host, Exactly(0x48), false, NoHandle, machine::init_uv),
     row(0x0100, 2, 15, Host, Exactly(0x80), true, NoHandle, configuration::create_sec_conf)
-        .reading(configuration::variable_area),
+        .reading(configuration::translated),
     row(0x0101, 3, 15, Host, Exactly(0x40), true, Configuration(0x18), configuration::destroy_sec_conf),
     row(0x0102, 23, 16, Host, Exactly(0x48), true, Configuration(0x18), configuration::destroy_sec_conf_fast),
     row(0x0120, 4, 15, Host, Exactly(0x60), true, Configuration(0x20), configuration::create_sec_cpu),
@@ -83,7 +85,7 @@ static COMMANDS: [Command; 24] = [
     row(0x0201, 7, 15, Host, Exactly(0x20), true, NoHandle, paging::conv_from_sec_stor),
     row(0x0202, 12, 15, Host, Exactly(0x20), true, NoHandle, paging::destr_sec_stor),
     row(0x0300, 11, 15, Host, Exactly(0x50), true, Configuration(0x18), boot::set_sec_conf_params)
-        .reading(|block| (VirtualAddress(block.u64(0x20)), u64::from(block.u32(0x28)))),
+        .reading(|block, rc| (rc != 0x101).then(|| (VirtualAddress(block.u64(0x20)), u64::from(block.u32(0x28))))),
     row(0x0301, 13, 15, Host, Exactly(0x50), true, Configuration(0x18), boot::unpack_img),
     row(0x0302, 14, 15, Host, Exactly(0x40), true, Configuration(0x18), boot::verify_img),
     row(0x0310, 15, 15, Host, Exactly(0x40), true, Cpu(0x18), cpu::cpu_reset),
@@ -127,14 +129,14 @@ const fn guest(code: u16, bit: u32, length: Length) -> Command {
 }
 
 impl Command {
-    const fn reading(mut self, operand: fn(&Block) -> (VirtualAddress, u64)) -> Command {
+    const fn reading(mut self, operand: Area) -> Command {
         self.operand = Some(operand);
         self
     }
 
-    /// Its operand in home space.
-    pub(crate) fn operand(&self, block: &Block) -> Option<(VirtualAddress, u64)> {
-        self.operand.map(|operand| operand(block))
+    /// The operand in home space that a call looked for although it was refused with this code.
+    pub(crate) fn operand(&self, block: &Block, rc: u16) -> Option<(VirtualAddress, u64)> {
+        self.operand.and_then(|operand| operand(block, rc))
     }
 
     /// Does it, behind all general checks.

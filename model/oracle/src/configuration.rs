@@ -1,6 +1,7 @@
 //! Configurations and their CPUs come and go.
 
 use crate::Objection;
+use crate::access::{self, Requestor, Verdict};
 use crate::call::{Block, Call, Done, Refusal, Ruling, Stop, refuse};
 use crate::ids::{AbsoluteAddress, CpuNumber, FrameNumber, Handle, VirtualAddress};
 use crate::state::{
@@ -71,7 +72,7 @@ fn check_space(state: &State, origin: u64, size: u64, asce: u64) -> Result<(), S
     if origin.checked_add(size).is_none_or(|end| end > HIGHEST_ADDRESS) {
         return refuse(0x102, 0, "D11");
     }
-    if origin % MEBIBYTE != 0 || size % MEBIBYTE != 0 || size == 0 {
+    if !origin.is_multiple_of(MEBIBYTE) || !size.is_multiple_of(MEBIBYTE) || size == 0 {
         return refuse(0x103, 0, "D11");
     }
     if asce & PRIVATE == 0 || asce & REAL_SPACE != 0 {
@@ -95,7 +96,7 @@ fn check_base(state: &State, call: &Call, base: AbsoluteAddress) -> Result<(), S
     if !state.all_non_secure(first, count) {
         return refuse(0x108, 0, "T77");
     }
-    if base.0 % FRAME != 0 {
+    if !base.0.is_multiple_of(FRAME) {
         return refuse(0x106, 0, "D11");
     }
     if (0..count).any(|at| is_lowcore(state, call.cpu, FrameNumber(first.0 + at))) {
@@ -126,7 +127,7 @@ fn check_variable(
             Ok(found) => frames.push(found.frame),
         }
     }
-    if start % FRAME != 0 {
+    if !start.is_multiple_of(FRAME) {
         return refuse(0x10a, 0, "D11");
     }
     if frames.iter().any(|&frame| is_lowcore(state, call.cpu, frame)) {
@@ -149,8 +150,13 @@ fn check_variable(
 }
 
 /// Where the variable area begins, and how long it is.
-pub(crate) fn variable_area(block: &Block) -> (VirtualAddress, u64) {
+fn variable_area(block: &Block) -> (VirtualAddress, u64) {
     (VirtualAddress(block.u64(0x28)), VIRTUAL_LENGTH + block.u64(0x40) / MEBIBYTE * VARIABLE_LENGTH)
+}
+
+/// The variable area, if a refusal with this code came after its translation had begun.
+pub(crate) fn translated(block: &Block, rc: u16) -> Option<(VirtualAddress, u64)> {
+    matches!(rc, 0x31 | 0x32 | 0x10a..=0x10f).then(|| variable_area(block))
 }
 
 /// The system control area (D11): beyond storage, secure, or in an area that is being donated.
@@ -180,7 +186,7 @@ pub(crate) fn create_sec_cpu(state: &State, call: &Call, world: &mut dyn World) 
     if (0..count).any(|at| is_lowcore(state, call.cpu, FrameNumber(first.0.wrapping_add(at)))) {
         return refuse(0x106, 0, "D12");
     }
-    if !state.has_storage(storage, CPU_LENGTH) || storage.0 % FRAME != 0 {
+    if !state.has_storage(storage, CPU_LENGTH) || !storage.0.is_multiple_of(FRAME) {
         return refuse(0x105, 0, "D12");
     }
     if call.frames.contains(&first) {
@@ -190,7 +196,8 @@ pub(crate) fn create_sec_cpu(state: &State, call: &Call, world: &mut dyn World) 
         return refuse(0x105, 0, "T77");
     }
     let at = FrameNumber(description.0 / FRAME);
-    if !state.has_storage(description, 512) || state.is_fenced(at) || at == first || description.0 % 512 != 0 {
+    if !state.has_storage(description, 512) || state.is_fenced(at) || at == first || !description.0.is_multiple_of(512)
+    {
         return refuse(0x107, 0, "D12");
     }
     let mut next = state.clone();
@@ -210,7 +217,7 @@ fn new_cpu(configuration: Handle, number: u16, state_description: AbsoluteAddres
         number,
         state_description,
         run: Run::Stopped,
-        registers: Registers::default(),
+        registers: Registers::cleared(),
         load_pending: false,
         outstanding: None,
         last_exit: None,
@@ -273,10 +280,7 @@ impl State {
     /// Whether host CPUs are denied a frame: its secure bit.
     fn is_fenced(&self, frame: FrameNumber) -> bool {
         let zone = self.zone(frame);
-        matches!(
-            crate::access::check(self, crate::access::Requestor::NonSecure, zone),
-            crate::access::Verdict::Deny(..)
-        )
+        matches!(access::check(self, Requestor::NonSecure, zone), Verdict::Deny(..))
     }
 }
 

@@ -73,8 +73,8 @@ fn execute(
         }
         HostStep::Idte { level, table, address } => {
             let shift = if level == Table::Segment { 20 } else { 31 };
-            let entry = (table.0 & !0xfff).checked_add((address.0 >> shift & 0x7ff) * 8);
-            invalidate(state, AbsoluteAddress(entry.unwrap_or(u64::MAX & !7)), 0x20)
+            let entry = (table.0 & !0xfff).saturating_add((address.0 >> shift & 0x7ff) * 8);
+            invalidate(state, AbsoluteAddress(entry), 0x20)
         }
         HostStep::IdteSpace(asce) => {
             state.purge_space(asce);
@@ -172,10 +172,15 @@ pub(crate) struct Part {
 
 /// The bytes of an access.
 pub(crate) fn gather(state: &State, parts: &[Part]) -> Vec<u8> {
-    parts.iter().flat_map(|part| state.read(part.address, part.length)).collect()
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.append(&mut state.read(part.address, part.length));
+    }
+    bytes
 }
 
-fn scatter(state: &mut State, parts: &[Part], mut bytes: &[u8]) {
+/// Stores the bytes of an access.
+pub(crate) fn scatter(state: &mut State, parts: &[Part], mut bytes: &[u8]) {
     for part in parts {
         let (now, rest) = bytes.split_at(part.length as usize);
         state.write(part.address, now);

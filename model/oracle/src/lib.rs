@@ -122,10 +122,10 @@ fn inject(before: &State, command: u16, injection: Injection) -> After {
 fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) -> After {
     let mut next = before.clone();
     let pages = next.configurations.get_mut(&configuration).map(|configuration| &mut configuration.pages);
-    if let Some(page) = pages.and_then(|pages| pages.get_mut(&page)) {
-        if let Record::Resident(_) = page.record {
-            page.counter = counter;
-        }
+    if let Some(page) = pages.and_then(|pages| pages.get_mut(&page))
+        && let Record::Resident(_) = page.record
+    {
+        page.counter = counter;
     }
     done(next, "D42")
 }
@@ -133,6 +133,9 @@ fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) 
 /// Whatever a step changed in what frames are, no translation that yields such a frame stays (D56, I-43). That a
 /// page is pinned is a matter of its row, not of the zone entry (D1).
 fn purge_changed(before: &State, after: &mut State) {
+    if after.host.values().all(|host| host.buffer.is_empty()) {
+        return;
+    }
     let mut frames: Vec<FrameNumber> = Vec::new();
     if !before.registered.ptr_eq(&after.registered) {
         frames.extend(before.registered.diff(&after.registered).filter_map(|change| match change {

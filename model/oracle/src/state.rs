@@ -393,7 +393,7 @@ pub struct Space {
 pub struct Kept {
     /// It.
     pub translation: Translation,
-    /// When it was formed last, in the counting of [`Purges`].
+    /// When it was formed, in the counting of [`Purges`].
     pub since: u64,
 }
 

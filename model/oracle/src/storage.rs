@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// Bytes in a frame.
 pub(crate) const FRAME: u64 = 4096;
 
+static ZEROS: [u8; FRAME as usize] = [0; FRAME as usize];
+
 impl State {
     /// Whether all of a stretch lies in storage.
     pub(crate) fn has_storage(&self, address: AbsoluteAddress, length: u64) -> bool {
@@ -59,7 +61,7 @@ impl State {
 
     /// Gives a frame other bytes.
     pub(crate) fn set_frame(&mut self, frame: FrameNumber, bytes: Bytes) {
-        if bytes.iter().all(|&byte| byte == 0) {
+        if *bytes == ZEROS {
             self.storage.remove(&frame);
         } else {
             self.storage.insert(frame, bytes);
@@ -68,10 +70,14 @@ impl State {
 
     /// Reads storage, whatever fences it; it must lie in storage.
     pub(crate) fn read(&self, address: AbsoluteAddress, length: u64) -> Vec<u8> {
-        (address.0..address.0 + length)
-            .step_by_frames()
-            .flat_map(|(frame, from, to)| self.frame(frame)[from..to].to_vec())
-            .collect()
+        let mut bytes = Vec::new();
+        for (frame, from, to) in (address.0..address.0 + length).step_by_frames() {
+            match self.storage.get(&frame) {
+                Some(frame) => bytes.extend_from_slice(&frame[from..to]),
+                None => bytes.resize(bytes.len() + to - from, 0),
+            }
+        }
+        bytes
     }
 
     /// Reads eight bytes that do not cross a frame boundary and lie in storage.

@@ -66,6 +66,9 @@ pub(crate) fn translate(
     let fresh =
         walk(state, space.asce, address).map(|found| Translation { frame: prefixed(prefix, found.frame), ..found });
     let page = (space, address.0 / FRAME);
+    if state.keeps_only(cpu, page, &fresh) {
+        return fresh;
+    }
     let kept = state.kept(cpu, page);
     let mut answers: Vec<Result<&Translation, Fault>> = Vec::new();
     for candidate in kept.iter().map(|kept| Ok(&kept.translation)).chain([fresh.as_ref().map_err(|&fault| fault)]) {
@@ -108,6 +111,14 @@ impl State {
         all.iter().filter(|kept| !self.is_purged(kept)).cloned().collect()
     }
 
+    /// Whether nothing but this may have been kept, which is what mostly is.
+    fn keeps_only(&self, cpu: CpuNumber, page: (Space, u64), fresh: &Result<Translation, Fault>) -> bool {
+        match (self.host[&cpu].buffer.get(&page).map(Vec::as_slice), fresh) {
+            (Some([only]), Ok(fresh)) => only.translation == *fresh && !self.is_purged(only),
+            _ => false,
+        }
+    }
+
     fn is_purged(&self, kept: &Kept) -> bool {
         let later = |purge: Option<&u64>| purge.is_some_and(|&purge| purge > kept.since);
         later(self.purges.frames.get(&kept.translation.frame))
@@ -124,10 +135,8 @@ impl State {
         fresh: &Result<Translation, Fault>,
     ) {
         if let Ok(fresh) = fresh {
-            let since = self.purges.latest;
-            match kept.iter_mut().find(|kept| kept.translation == *fresh) {
-                Some(again) => again.since = since,
-                None => kept.push(Kept { translation: fresh.clone(), since }),
+            if !kept.iter().any(|kept| kept.translation == *fresh) {
+                kept.push(Kept { translation: fresh.clone(), since: self.purges.latest });
             }
         }
         if let Some(at) = kept.iter().position(|kept| used.as_ref() == Ok(&kept.translation)) {

@@ -32,6 +32,7 @@ pub trait World {
 /// Where the rules leave something open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Looseness {
-    /// A translation buffer may have kept a translation, or may have lost it (D63).
+    /// A translation buffer may have kept a translation, or may have lost it (D63). Asked only if it makes a
+    /// difference: those that may be kept come first, the one used last in front; what the tables say comes last.
     TranslationBuffer,
 }

@@ -187,3 +187,38 @@ fn d80_no_guest_in_sie_can_do_nothing() {
     assert_eq!(machine.act(GuestStep::Leave), Outcome::Impossible);
     assert_eq!(machine.state, before);
 }
+
+#[test]
+fn d19_d62_addresses_that_the_host_gets_begin_at_the_origin_of_the_guest() {
+    const ORIGIN: u64 = 0x10_0000;
+    let mut machine = Machine::new();
+    machine.alpha().origin = ORIGIN;
+    machine.poke(SEGMENTS, &0x20_u64.to_be_bytes());
+    machine.poke(SEGMENTS + 8, &PAGES.to_be_bytes());
+    assert_eq!(machine.enter(), Outcome::Done);
+    assert_eq!(machine.load(SECURE << 12, 1), Outcome::Loaded(vec![0]));
+    assert_eq!(machine.load(SIZE, 1), guest_takes(0x05));
+    assert_eq!(machine.load(UNMAPPED << 12, 1), host_takes(0x11, ORIGIN + (UNMAPPED << 12) | FETCH));
+    machine.leave();
+    assert_eq!(machine.enter(), Outcome::Done);
+    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3e, ORIGIN + (PLAIN << 12) | FETCH));
+}
+
+#[test]
+fn t13_every_level_of_the_tables_has_its_own_exception() {
+    for (asce, code) in [(0x7_0104, 0x3b), (0x7_0108, 0x3a), (0x7_010c, 0x39)] {
+        let mut machine = Machine::running();
+        machine.alpha().asce = asce;
+        machine.poke(0x7_0000, &0x20_u64.to_be_bytes());
+        assert_eq!(machine.load(SECURE << 12, 1), host_takes(code, SECURE << 12 | FETCH));
+    }
+    let mut machine = Machine::running();
+    machine.poke(SEGMENTS, &0x20_u64.to_be_bytes());
+    assert_eq!(machine.load(SECURE << 12, 1), host_takes(0x10, SECURE << 12 | FETCH));
+    let mut machine = Machine::running();
+    machine.alpha().origin = 1 << 31;
+    assert_eq!(machine.load(SECURE << 12, 1), host_takes(0x38, 1 << 31 | SECURE << 12 | FETCH));
+    let mut machine = Machine::running();
+    machine.poke(PAGES + 8 * PLAIN, &0x800_u64.to_be_bytes());
+    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x12, 0));
+}

@@ -226,3 +226,27 @@ fn d81_time_in_sie_is_charged_when_the_guest_leaves() {
     let host = machine.step(Step::Host(CPU, HostStep::Ptlb));
     assert_eq!(host.outcome, Outcome::Done);
 }
+
+#[test]
+fn c65_c93_a_native_machine_has_native_state_descriptions() {
+    let mut machine = Machine::new();
+    std::sync::Arc::make_mut(&mut machine.state.setup).big_endian = false;
+    assert!(is_validity(&enter_natively(&mut machine)));
+    for address in [DESCRIPTION + 0x10, DESCRIPTION + 0x18, SEGMENTS].into_iter().chain((0..6).map(|at| PAGES + 8 * at))
+    {
+        let mut word = machine.peek(address, 8);
+        word.reverse();
+        machine.poke(address, &word);
+    }
+    assert_eq!(machine.enter(), Outcome::Done);
+    assert_eq!(machine.load(SECURE << 12, 1), Outcome::Loaded(vec![0]));
+}
+
+/// Interceptions of a native machine are native, too.
+fn enter_natively(machine: &mut Machine) -> Outcome {
+    let outcome = machine.enter();
+    let text = machine.peek(DESCRIPTION + 0x50, 12);
+    let Outcome::Interception(found) = outcome else { panic!("it is entered: {outcome:?}") };
+    assert_eq!((text[0], &text[8..]), (found.code, &found.ipb.to_le_bytes()[..]));
+    outcome
+}

@@ -412,7 +412,7 @@ fn i10_i12_i22_i23_ciphertexts_that_no_rule_admits() {
     let mut machine = Machine::new();
     machine.resident(ALPHA, 3, 0x200, filled(1));
     let before = machine.state.clone();
-    let mut objects = |machine: &mut Machine, bytes, frame: u64| {
+    let objects = |machine: &mut Machine, bytes, frame: u64| {
         machine.world.ciphertexts.push_back(bytes);
         machine.try_call(EXPORT, &[frame * 4096]).expect_err("objects").rule
     };
@@ -488,4 +488,53 @@ fn d57_import_walks_the_tables_as_they_are() {
     machine.map(ALPHA, 3, 0x210);
     assert_eq!(machine.import(ALPHA, 3), DONE);
     assert_eq!(machine.kind(0x210), Some(Registered::Secure));
+}
+
+#[test]
+fn q24_export_names_an_absolute_address() {
+    let mut machine = Machine::new();
+    machine.state.host[&CPU].prefix = 0x8000;
+    machine.resident(ALPHA, 3, 8, filled(1));
+    assert_eq!(machine.export(0), DONE);
+    assert!(machine.by("T47"), "absolute 0 is nobody's, though real 0 is the frame of the page");
+    assert_eq!(machine.export(8), DONE);
+    assert_eq!(machine.record(ALPHA, 3), Record::Exported);
+}
+
+#[test]
+fn i22_with_change_detection_off_the_counter_always_goes_up() {
+    let mut machine = Machine::new();
+    std::sync::Arc::make_mut(&mut machine.state.setup).always_count = true;
+    machine.resident(ALPHA, 3, 0x200, filled(1));
+    for counter in 1..4 {
+        assert_eq!(machine.export(0x200), DONE);
+        assert_eq!(machine.row(ALPHA, 3).counter, counter);
+        assert_eq!(machine.import(ALPHA, 3), DONE);
+    }
+    let preset = Step::PresetCounter { configuration: ALPHA.0, page: PageIndex(3), counter: (1 << 56) - 1 };
+    machine.state = step(&machine.state, &preset, &mut machine.world).expect("no objection").state;
+    assert_eq!(machine.export(0x200), refused(0x105), "D42: unchanged, but it counts as changed");
+}
+
+#[test]
+fn t35_what_was_shared_continues_as_the_hosts() {
+    let mut machine = Machine::new();
+    machine.resident(BETA, 5, 0x200, filled(9));
+    machine.export(0x200);
+    let ciphertext = machine.bytes(0x200);
+    machine.place(ALPHA, 3, Record::Shared(Some(FrameNumber(0x200))));
+    machine.put(FrameNumber(0x200), filled(1));
+    let before = machine.state.clone();
+    assert_eq!(machine.import(BETA, 5), refused(0x106), "T26");
+    assert_eq!(machine.record(ALPHA, 3), Record::Shared(Some(FrameNumber(0x200))));
+    machine.put(FrameNumber(0x200), ciphertext);
+    assert_eq!(machine.import(BETA, 5), DONE, "T25");
+    assert_eq!((machine.bytes(0x200), machine.record(ALPHA, 3)), (filled(9), Record::Shared(None)));
+
+    machine.state = before;
+    machine.place(BETA, 6, Record::Shared(None));
+    machine.map(BETA, 6, 0x200);
+    assert_eq!(machine.import(BETA, 6), DONE, "T37");
+    assert_eq!((machine.bytes(0x200), machine.kind(0x200)), (filled(1), Some(Registered::Shared)));
+    assert_eq!(machine.record(ALPHA, 3), Record::Shared(None));
 }

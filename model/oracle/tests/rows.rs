@@ -49,7 +49,9 @@ fn proven() -> BTreeSet<String> {
             }
             let name = lines.find_map(|line| line.strip_prefix("fn ")).unwrap_or_default();
             let is_id = |part: &&str| {
-                part.len() > 1 && part.starts_with(['t', 'q', 'd', 'c', 'i']) && part[1..].bytes().all(|b| b.is_ascii_digit())
+                part.len() > 1
+                    && part.starts_with(['t', 'q', 'd', 'c', 'i'])
+                    && part[1..].bytes().all(|b| b.is_ascii_digit())
             };
             ids.extend(name.split(['_', '(']).take_while(is_id).map(str::to_owned));
         }

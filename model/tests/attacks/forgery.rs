@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn every_flipped_bit_is_refused() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let guest = attacker.host.start(1);
         let (frame, genuine) = attacker.exported(&guest, P, &text(1));
@@ -27,7 +27,7 @@ fn every_flipped_bit_is_refused() {
 #[test]
 fn truncated_pages_are_refused() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let guest = attacker.host.start(1);
         let (frame, genuine) = attacker.exported(&guest, P, &text(1));
@@ -43,7 +43,7 @@ fn truncated_pages_are_refused() {
 #[test]
 fn an_older_export_is_refused() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let guest = attacker.host.start(1);
         let (frame, first) = attacker.exported(&guest, P, &text(1));
@@ -61,7 +61,7 @@ fn an_older_export_is_refused() {
 #[test]
 fn a_page_does_not_import_at_the_place_of_another() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let guest = attacker.host.start(1);
         let (here, p) = attacker.exported(&guest, P, &text(1));
@@ -82,7 +82,7 @@ fn a_page_does_not_import_at_the_place_of_another() {
 #[test]
 fn a_page_of_another_guest_is_refused_or_read_as_zeros() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let (one, two) = (attacker.host.start(1), attacker.host.start(1));
         let (_, foreign) = attacker.exported(&one, P, &text(1));
@@ -143,7 +143,7 @@ fn a_pinned_page_exports_plain_and_loses_its_pin() {
 fn at_its_last_counter_a_changed_page_stays_resident() {
     for cipher in [CipherProfile::Gcm, CipherProfile::Xts] {
         for change_detection in [ChangeDetection::Digest, ChangeDetection::Always] {
-            let machine = Machine::new(MachineConfig { cipher, change_detection, ..config() }).unwrap();
+            let machine = crate::support::machine(MachineConfig { cipher, change_detection, ..config() });
             let mut attacker = Attacker::on(&machine);
             let guest = attacker.host.start(1);
             let frame = attacker.host.resident(&guest, P);
@@ -178,7 +178,7 @@ fn at_its_last_counter_a_changed_page_stays_resident() {
 #[test]
 fn equal_content_looks_different_everywhere_but_when_unchanged() {
     for config in profiles() {
-        let machine = Machine::new(config).unwrap();
+        let machine = crate::support::machine(config);
         let mut attacker = Attacker::on(&machine);
         let (one, two) = (attacker.host.start(1), attacker.host.start(1));
         let uniform = vec![0x5a; 4096];

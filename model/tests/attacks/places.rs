@@ -165,7 +165,7 @@ fn a_shared_frame_is_taken_over_only_together_with_success() {
 
 #[test]
 fn without_misc_a_shared_frame_of_another_is_refused() {
-    let machine = Machine::new(MachineConfig { generation: Generation::Z15, ..config() }).unwrap();
+    let machine = crate::support::machine(MachineConfig { generation: Generation::Z15, ..config() });
     let mut attacker = Attacker::on(&machine);
     let (guest, other) = (attacker.host.start(1), attacker.host.start(1));
     let frame = attacker.host.resident(&other, Q);

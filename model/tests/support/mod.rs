@@ -1,10 +1,12 @@
 //! A small host for tests of the model: it drives a machine by loads, stores and Ultravisor calls only,
 //! with translation off, so that its virtual addresses are real ones.
 
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "every test file uses its own part")]
 
+pub mod beside;
 pub mod image;
 
+pub use beside::machine;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, GuestAddress, PageIndex, VirtualAddress};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestCpu, GuestEvent, HostCpu, SieExit, Uvc};

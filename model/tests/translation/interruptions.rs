@@ -7,7 +7,7 @@ fn teids_name_page_access_and_space() {
     for (generation, feature_misc, right) in
         [(Generation::Z16, None, 4), (Generation::Z15, None, 0), (Generation::Z15, Some(true), 4)]
     {
-        let machine = Machine::new(MachineConfig { generation, feature_misc, ..config() }).unwrap();
+        let machine = crate::support::machine(MachineConfig { generation, feature_misc, ..config() });
         let (mut host, space) = translating(&machine, 2);
         let guest = host.start(1);
         let secure = host.resident(&guest, P);

@@ -1,34 +1,19 @@
 //! From the words of the model to those of the oracle.
 
-use imbl::OrdMap;
-use std::sync::Arc;
 use uvsim_model::config::{ByteOrder, ChangeDetection, Generation, MachineConfig};
 use uvsim_model::cpu::{ChannelRefusal, GuestEvent, SieExit};
 use uvsim_model::storage::{AccessKind, ProgramInterruption};
 use uvsim_model::witness;
 use uvsim_model::{Injection, PageRecord, Reset, RunState};
 use uvsim_oracle::ids::CpuNumber;
-use uvsim_oracle::state::{HostCpu, Record, Run, Setup, State};
+use uvsim_oracle::state::{Record, Run, Setup, State};
 use uvsim_oracle::step::{
     self, Access, GuestStep, HostStep, Interception, MachineReset, Outcome, Program, Step, Table,
 };
 
 /// The machine as it is built.
 pub(crate) fn start(config: &MachineConfig) -> State {
-    State {
-        setup: Arc::new(setup(config)),
-        storage: OrdMap::new(),
-        initialised: false,
-        donated: OrdMap::new(),
-        registered: OrdMap::new(),
-        configurations: OrdMap::new(),
-        cpus: OrdMap::new(),
-        host: (0..config.cpus).map(|number| (CpuNumber(number), HostCpu::default())).collect(),
-        issued: imbl::OrdSet::new(),
-        sealed: imbl::HashMap::new(),
-        injected: OrdMap::new(),
-        clock: 0,
-    }
+    State::new(setup(config))
 }
 
 fn setup(config: &MachineConfig) -> Setup {

@@ -205,7 +205,10 @@ impl<'a> Look<'a> {
         self.part(wanted.in_sie.is_some(), view.in_sie, || path("in SIE"));
         self.part(wanted.load_pending, view.load_pending, || path("load pending"));
         self.part_shown(wanted.outstanding.as_ref().map(|it| it.ipa), view.outstanding, || path("outstanding"));
-        self.part_shown(wanted.last_exit, view.last_exit, || path("latest exit"));
+        // During a stay each side keeps it where it likes.
+        if !view.in_sie {
+            self.part_shown(wanted.last_exit, view.last_exit, || path("latest exit"));
+        }
         if let Some(found) = self.machine.cpu_registers(handle.0) {
             self.registers(handle, &wanted.registers, &found, view.in_sie);
         }

@@ -70,7 +70,11 @@ impl Beside<'_> {
             () => return Err(Opened::NoKeySlot),
         };
         let opened = header.protection_key(key).and_then(|key| header.decrypt(&key));
-        opened.map_err(|_: HeaderFault| Opened::NotAuthentic)
+        opened.map_err(|fault| match fault {
+            HeaderFault::CustomerKey(_) => Opened::NoCustomerKey,
+            HeaderFault::Slot(_) => Opened::NotUnwrapped,
+            _ => Opened::NotAuthentic,
+        })
     }
 }
 
@@ -106,7 +110,7 @@ impl World for Beside<'_> {
         self.keys.images.push(secrets.image_cipher());
         let [pld, ald, tld] = *header.digests();
         let [mask, address] = secrets.psw();
-        Opened::Header(Box::new(Image {
+        let image = Box::new(Image {
             key: ImageKey(self.keys.images.len() as u64 - 1),
             pcf: header.flags(),
             scf: secrets.flags(),
@@ -115,7 +119,8 @@ impl World for Beside<'_> {
             pld,
             ald,
             tld,
-        }))
+        });
+        if secrets.items() == 0 { Opened::Header(image) } else { Opened::OptionalItems(image) }
     }
 
     fn decrypt(&mut self, key: ImageKey, tweak: (u64, u64), page: &Bytes) -> Bytes {

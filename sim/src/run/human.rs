@@ -13,6 +13,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use owo_colors::{OwoColorize, Style};
 use std::io::Write;
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MachineConfig};
+use uvsim_verify::Difference;
 
 /// Writes to `out`; colours are the stream's business to strip.
 pub struct Human<W: Write> {
@@ -264,6 +265,13 @@ impl<W: Write> Report for Human<W> {
         if let Some(rule) = Some(failure.rule).filter(|rule| !rule.is_empty()) {
             self.line(&format!("        {}", format!("`uvsim explain {rule}` tells more").style(DIM)));
         }
+    }
+
+    fn difference(&mut self, scenario: &Scenario, place: Place, difference: &Difference) {
+        self.passes.clear();
+        let at = format!("{}:{}:", scenario.path.display(), place.line);
+        let title = "the model and its oracle differ".style(BAD);
+        self.complain(&format!("{} {title}\n{difference}", at.style(TITLE)));
     }
 
     fn progress(&mut self, goal: u64, accesses: u64) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
 use uvsim_model::config::MachineConfig;
+use uvsim_verify::{Difference, Part};
 
 /// Writes objects to `out`.
 pub struct Json<W: Write> {
@@ -113,6 +114,21 @@ impl<W: Write> Report for Json<W> {
         let state: Vec<Value> = failure.state.iter().map(row).collect();
         let rest = json!({ "page": failure.page, "rule": failure.rule, "message": failure.message, "state": state });
         self.at("failure", scenario, place, rest);
+    }
+
+    fn difference(&mut self, scenario: &Scenario, place: Place, difference: &Difference) {
+        let part = |part: &Part| json!({ "path": part.path, "oracle": part.oracle, "model": part.model });
+        let rest = json!({
+            "step": difference.step,
+            "equal_since": difference.equal_since,
+            "what": difference.what,
+            "rules": difference.rules,
+            "oracle": difference.expected,
+            "model": difference.found,
+            "parts": difference.parts.iter().map(part).collect::<Vec<Value>>(),
+            "tree": anstream::adapter::strip_str(&difference.tree()).to_string(),
+        });
+        self.at("difference", scenario, place, rest);
     }
 
     fn workload(&mut self, scenario: &Scenario, end: &WorkloadEnd<'_>) {

@@ -37,6 +37,7 @@ use crate::domain::{self, Domain, Finding};
 use crate::scenario::{Scenario, ScenarioErrors};
 use runner::{End, Runner, outcome};
 use uvsim_model::Machine;
+use uvsim_verify::SideBySide;
 
 /// How a run is to be done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,8 +48,24 @@ pub struct Options {
     pub deadline: Option<Instant>,
     /// Lanes run at the same time, each on a thread of its own.
     pub threads: bool,
+    /// The oracle takes every step as well, and must agree. Not together with `threads`: see [`Options::clash`].
+    pub verify: bool,
     /// A statement that fails is told and counted, and what comes after it is run all the same.
     pub go_on: bool,
+}
+
+impl Options {
+    /// Why these cannot be had together, if they cannot.
+    #[must_use]
+    pub const fn clash(&self) -> Option<&'static str> {
+        if self.threads && self.verify {
+            return Some(
+                "--verify and --threads exclude each other: the oracle takes one step after the other, and on threads \
+                 nobody knows their order",
+            );
+        }
+        None
+    }
 }
 
 /// What a file, or a whole run, comes to.
@@ -61,7 +78,7 @@ pub enum Status {
     Fail,
     /// 2: the file or the arguments cannot be used.
     Unusable,
-    /// 3: the model broke an invariant, or a refused call changed the state.
+    /// 3: the model broke an invariant, a refused call changed the state, or the oracle disagrees.
     Broken,
     /// 4: the time limit.
     TimeOut,
@@ -156,6 +173,12 @@ fn run_each(
     options: Options,
     report: &mut dyn Report,
 ) -> Verdict {
+    if let Some(message) = options.clash() {
+        report.argument(message, None);
+        let verdict = Verdict { status: Status::Unusable, ..Verdict::default() };
+        report.verdict(&verdict);
+        return verdict;
+    }
     let mut verdict = Verdict { seed: options.seed, threads: options.threads.then_some(false), ..Verdict::default() };
     for scenario in scenarios {
         let status = match scenario {
@@ -195,15 +218,20 @@ pub fn run_scenario(scenario: &Scenario, options: Options, report: &mut dyn Repo
         }
     }
     let mut counts = Counts::default();
-    let booted = Machine::new(config);
-    let booted = booted.as_ref().map_err(|error| setup::SetupError {
+    let mut built = Machine::new(config);
+    let side = match &mut built {
+        Ok(machine) if options.verify => Some(SideBySide::watch(machine)),
+        _ => None,
+    };
+    let built = built.as_ref().map_err(|error| setup::SetupError {
         place: scenario.place,
         message: error.to_string(),
         help: None,
     });
-    let status = match booted.and_then(|machine| boot(machine, scenario)) {
+    let status = match built.and_then(|machine| boot(machine, scenario)) {
         Ok(kernel) => {
             let mut runner = Runner::new(scenario, kernel, options, report);
+            runner.side = side;
             let status = runner.run_all();
             counts = runner.counts;
             status

@@ -6,6 +6,7 @@ use crate::kernel::{Observed, Transition};
 use crate::paging::WorkingSetSize;
 use crate::scenario::{Guest, Parallel, Place, Repeat, Scenario, ScenarioErrors, Statement, Step};
 use uvsim_model::config::MachineConfig;
+use uvsim_verify::Difference;
 
 /// Receives a run as it happens.
 pub trait Report {
@@ -32,6 +33,8 @@ pub trait Report {
     fn statement(&mut self, scenario: &Scenario, end: &StatementEnd<'_>);
     /// A statement has failed; follows [`Report::statement`].
     fn failure(&mut self, scenario: &Scenario, place: Place, failure: &Failure);
+    /// The machine is not what its oracle says; the last thing before the end of the file.
+    fn difference(&mut self, scenario: &Scenario, place: Place, difference: &Difference);
     /// A workload or replay of `_goal` accesses is under way.
     fn progress(&mut self, _goal: u64, _accesses: u64) {}
     /// A workload or replay has ended.

@@ -6,6 +6,8 @@ use super::report::{Failure, Report, StatementEnd};
 use super::{Counts, Options, Status, setup};
 use crate::kernel::{FaultAnswers, Kernel, Observed, Stop};
 use crate::scenario::{Node, Place, Repeat, Scenario, Statement};
+use std::sync::Arc;
+use uvsim_verify::SideBySide;
 
 /// One scenario on its machine.
 pub(super) struct Runner<'s, 'm, 'r> {
@@ -25,6 +27,8 @@ pub(super) struct Runner<'s, 'm, 'r> {
     pub(super) unordered: bool,
     /// Devices of the guests, and their drivers.
     pub(super) devices: Devices,
+    /// Who compares the machine with the oracle, until they differ.
+    pub(super) side: Option<Arc<SideBySide>>,
 }
 
 /// Why a file ends early.
@@ -56,6 +60,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             parallels: 0,
             unordered: false,
             devices,
+            side: None,
         }
     }
 
@@ -67,6 +72,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         };
         let status = if self.counts.failed > 0 { status.worse(Status::Fail) } else { status };
         self.report_devices();
+        let status = status.worse(self.compare_all());
         let Err(violation) = self.kernel.machine().check_invariants() else { return status };
         let failure = Failure {
             page: None,
@@ -76,6 +82,22 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
         };
         self.report.failure(self.scenario, self.scenario.place, &failure);
         Status::Broken
+    }
+
+    /// Compares all of the machine with the oracle, once more.
+    fn compare_all(&mut self) -> Status {
+        let Some(side) = self.side.take() else { return Status::Pass };
+        let Some(difference) = side.finish(self.kernel.machine()) else { return Status::Pass };
+        self.report.difference(self.scenario, self.scenario.place, &difference);
+        Status::Broken
+    }
+
+    /// Ends the file at the first difference from the oracle.
+    fn compare(&mut self, place: Place) -> Result<(), Status> {
+        let Some(difference) = self.side.as_ref().and_then(|side| side.difference()) else { return Ok(()) };
+        self.side = None;
+        self.report.difference(self.scenario, place, &difference);
+        Err(Status::Broken)
     }
 
     fn run_steps(&mut self) -> Status {
@@ -93,26 +115,27 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     pub(super) fn run_node(&mut self, node: &'s Node) -> Result<(), Status> {
-        match node {
-            Node::Statement(statement) => self.run_statement(statement),
-            Node::Repeat(repeat) => self.run_repeat(repeat),
+        let (place, ended) = match node {
+            Node::Statement(statement) => (statement.place, self.run_statement(statement)),
+            Node::Repeat(repeat) => (repeat.place, self.run_repeat(repeat)),
             Node::Workload(workload) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
                 let begun = self.begin_workload(workload);
                 let end = self.run_exercise(begun);
-                self.settle(workload.place, end)
+                (workload.place, self.settle(workload.place, end))
             }
             Node::Replay(replay) => {
                 self.counts.statements += 1;
                 self.counts.checks += 1;
                 let begun = self.begin_replay(replay);
                 let end = self.run_exercise(Ok(begun));
-                self.settle(replay.place, end)
+                (replay.place, self.settle(replay.place, end))
             }
-            Node::Parallel(parallel) if self.options.threads => self.run_threads(parallel),
-            Node::Parallel(parallel) => self.run_parallel(parallel),
-        }
+            Node::Parallel(parallel) if self.options.threads => (parallel.place, self.run_threads(parallel)),
+            Node::Parallel(parallel) => (parallel.place, self.run_parallel(parallel)),
+        };
+        self.compare(place).and(ended)
     }
 
     fn run_repeat(&mut self, repeat: &'s Repeat) -> Result<(), Status> {
@@ -248,6 +271,62 @@ mod tests {
         let mut out = Vec::new();
         run(&mut Human::new(&mut out, false, 80), |kernel| kernel.pretend_change());
         assert!(String::from_utf8(out).unwrap().contains("I-18"));
+    }
+
+    /// Runs the text beside an oracle that has been talked into something.
+    fn run_beside(report: &mut dyn Report, mislead: impl FnOnce(&SideBySide)) -> Status {
+        let scenario = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
+        let mut machine = Machine::new(scenario.machine.clone()).unwrap();
+        let side = SideBySide::watch(&mut machine);
+        let Ok(kernel) = boot(&machine, &scenario) else { panic!("no boot") };
+        mislead(&side);
+        let mut runner = Runner::new(&scenario, kernel, Options { verify: true, ..Options::default() }, report);
+        runner.side = Some(side);
+        runner.run_all()
+    }
+
+    #[test]
+    fn an_oracle_that_agrees_changes_nothing() {
+        let mut out = Vec::new();
+        assert_eq!(run_beside(&mut Json::new(&mut out), |_| {}), Status::Pass);
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("\"difference\""), "{text}");
+    }
+
+    #[test]
+    fn an_oracle_that_disagrees_is_status_3_and_shows_both_states() {
+        let mislead = |side: &SideBySide| side.assume(|state| state.clock += 1);
+        let mut out = Vec::new();
+        assert_eq!(run_beside(&mut Json::new(&mut out), mislead), Status::Broken);
+        let text = String::from_utf8(out).unwrap();
+        let event: serde_json::Value = text
+            .lines()
+            .find(|line| line.contains("\"difference\""))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .unwrap();
+        assert_eq!(
+            (&event["event"], &event["line"], &event["rules"]),
+            (&"difference".into(), &3.into(), &serde_json::json!(["D81"]))
+        );
+        assert_eq!(event["parts"][0]["path"], serde_json::json!(["clock"]));
+        assert!(event["tree"].as_str().unwrap().starts_with("└─ clock: oracle "), "{event}");
+        assert!(!text.contains("u001b"), "no colours: {text}");
+        let mut out = Vec::new();
+        run_beside(&mut Human::new(&mut out, false, 80), mislead);
+        assert!(String::from_utf8(out).unwrap().contains("the model and its oracle differ"));
+    }
+
+    /// What no step has to do with shows at the end.
+    #[test]
+    fn a_frame_that_the_oracle_has_otherwise_is_found_at_the_end() {
+        let mut out = Vec::new();
+        let frame = uvsim_model::address::FrameNumber(0x7_0000);
+        let mislead = |side: &SideBySide| {
+            side.assume(|state| drop(state.storage.insert(frame, Arc::new([1; 4096]))));
+        };
+        assert_eq!(run_beside(&mut Json::new(&mut out), mislead), Status::Broken);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("frame 0x70000"), "{text}");
     }
 
     #[test]

@@ -80,10 +80,12 @@ pub(super) struct DataArea {
     pub(super) length: u64,
 }
 
-/// The data area that a state description names: its address, and in the low byte its pages less one.
+/// The data area that a state description names: its address, and in the low byte its pages less one. Address 0
+/// names none (a choice of the book): nothing goes there, nothing comes from there.
 pub(super) fn named_area(block: &Block) -> DataArea {
     let designation = block.u64(offset::DATA_AREA);
-    DataArea { at: VirtualAddress(designation & !0xfff), length: ((designation & 0xff) + 1) * 4096 }
+    let (at, pages) = (VirtualAddress(designation & !0xfff), (designation & 0xff) + 1);
+    DataArea { at, length: if at.0 == 0 { 0 } else { pages * 4096 } }
 }
 
 fn data_area(state: &mut State, site: Site, world: &mut dyn World) -> Result<DataArea, Program> {

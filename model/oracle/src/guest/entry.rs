@@ -6,6 +6,7 @@ use super::{Issuer, Notice, Site, Stop, access, after, keeping_buffer, timer};
 use crate::call::Block;
 use crate::host;
 use crate::ids::{AbsoluteAddress, CpuNumber, GuestAddress, Handle, VirtualAddress};
+use crate::reset;
 use crate::state::{Boot, Outstanding, Run, State, Stay};
 use crate::step::{Access, Outcome, Program};
 use crate::world::World;
@@ -35,7 +36,7 @@ pub(crate) fn enter(
     world: &mut dyn World,
 ) -> Result<After, Objection> {
     let Some(host) = state.host.get(&cpu).filter(|host| host.operating && host.guest.is_none()) else {
-        return Ok(after(state.clone(), Outcome::Impossible, "D80"));
+        return Ok(crate::impossible(state));
     };
     if host.problem_state {
         // SIE is a privileged instruction.
@@ -154,8 +155,7 @@ fn ready(next: &State, issuer: &Issuer, block: &Block) -> Result<(), Failure> {
     if !matches!(configuration.boot, Boot::Verified(_)) {
         return invalid(reason::NOT_VERIFIED, "I-34");
     }
-    // A CPU whose reset was forgotten stays out by itself.
-    if configuration.reset.pending.is_some() || matches!(cpu.owed, Some((_, false))) {
+    if reset::is_pending(next, issuer.cpu) {
         return invalid(reason::RESET, "I-36");
     }
     if cpu.run != Run::Operating {

@@ -4,7 +4,8 @@
 use super::{Acted, Issuer, Notice, Stop, access, problem_state, set_problem_state};
 use crate::call::Block;
 use crate::ids::GuestAddress;
-use crate::state::{Outstanding, Pending, State};
+use crate::reset;
+use crate::state::{Outstanding, State};
 use crate::step::{GuestStep, Outcome, Program};
 use crate::world::World;
 
@@ -51,7 +52,7 @@ fn diagnose(next: &mut State, issuer: &Issuer, function: u16, r1: u8, r3: u8) ->
         _ => return Err(specification("Q22")),
     };
     match (function, third) {
-        (0x308, 0 | 1) => ask_for_reset(next, issuer, third)?,
+        (0x308, 0 | 1) => *next = reset::request(next, issuer.configuration, third),
         (0x308, 3) => {}
         (0x308, _) => return Err(specification("D79")),
         _ => {}
@@ -75,14 +76,6 @@ fn diagnose(next: &mut State, issuer: &Issuer, function: u16, r1: u8, r3: u8) ->
 
 /// The text of a diagnose, whatever the guest's was.
 const DIAGNOSE: (u16, u32) = (0x8302, 0x5000_0000);
-
-/// D79: the configuration, not one CPU of it, is pending from now on.
-fn ask_for_reset(next: &mut State, issuer: &Issuer, subcode: u64) -> Result<(), Stop> {
-    let configuration = next.configurations.get_mut(&issuer.configuration).ok_or_else(|| super::gone("it"))?;
-    configuration.reset.pending = Some(Pending { subcode: Some(subcode), prepared: false });
-    configuration.reset.unshared = false;
-    Ok(())
-}
 
 /// SET PREFIX: done, and the host is told the new prefix by 4 bytes in the data area.
 fn set_prefix(next: &mut State, issuer: &Issuer, prefix: u64) -> Result<Acted, Stop> {
@@ -109,7 +102,7 @@ fn service_call(
     world: &mut dyn World,
 ) -> Result<Acted, Stop> {
     // Question: what is checked of the block (alignment, length), and which registers are shown?
-    if block.0 % 8 != 0 {
+    if !block.0.is_multiple_of(8) {
         return Err(specification("Q22"));
     }
     let header = access::load(next, issuer, block, 2, world)?;

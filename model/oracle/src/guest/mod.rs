@@ -23,7 +23,7 @@ pub(crate) use entry::enter;
 /// reports that exit and does nothing.
 pub(crate) fn step(state: &State, cpu: CpuNumber, step: &GuestStep, world: &mut dyn World) -> Result<After, Objection> {
     let Some((stay, issuer)) = in_sie(state, cpu) else {
-        return Ok(after(state.clone(), Outcome::Impossible, "D80"));
+        return Ok(crate::impossible(state));
     };
     if *step == GuestStep::Leave {
         return Ok(timer::leave(state, &issuer, world));

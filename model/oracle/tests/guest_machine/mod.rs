@@ -9,33 +9,37 @@ use uvsim_oracle::step::*;
 use uvsim_oracle::world::{Looseness, World};
 use uvsim_oracle::{After, State, Step};
 
-pub const CPU: CpuNumber = CpuNumber(0);
-pub const OTHER_CPU: CpuNumber = CpuNumber(1);
-pub const ALPHA: Handle = Handle(0xa1fa_0000_1111_2222);
-pub const BETA: Handle = Handle(0xbe7a_0000_3333_4444);
-pub const VCPU: Handle = Handle(0xc0de_0000_5555_6666);
-pub const BETA_VCPU: Handle = Handle(0xc0de_1000_7777_8888);
-pub const DESCRIPTION: u64 = 0x1_0000;
-pub const DATA_AREA: u64 = 0x1_2000;
-pub const SEGMENTS: u64 = 0x2_0000;
-pub const PAGES: u64 = 0x3_0000;
+pub(crate) const CPU: CpuNumber = CpuNumber(0);
+pub(crate) const OTHER_CPU: CpuNumber = CpuNumber(1);
+pub(crate) const ALPHA: Handle = Handle(0xa1fa_0000_1111_2222);
+pub(crate) const BETA: Handle = Handle(0xbe7a_0000_3333_4444);
+pub(crate) const VCPU: Handle = Handle(0xc0de_0000_5555_6666);
+pub(crate) const BETA_VCPU: Handle = Handle(0xc0de_1000_7777_8888);
+pub(crate) const DESCRIPTION: u64 = 0x1_0000;
+pub(crate) const DATA_AREA: u64 = 0x1_2000;
+pub(crate) const SEGMENTS: u64 = 0x2_0000;
+pub(crate) const PAGES: u64 = 0x3_0000;
+/// Where the host has its blocks.
+const BLOCK: u64 = 0x6_0000;
 /// Page p of the guest is mapped to this frame + p.
-pub const FIRST: u64 = 0x100;
-pub const ASCE: u64 = SEGMENTS | 0x100;
-pub const SIZE: u64 = 0x10_0000;
+pub(crate) const FIRST: u64 = 0x100;
+pub(crate) const ASCE: u64 = SEGMENTS | 0x100;
+pub(crate) const SIZE: u64 = 0x10_0000;
 
 /// Pages that the tests know.
-pub const SECURE: u64 = 2;
-pub const SHARED: u64 = 3;
-pub const PINNED: u64 = 4;
-pub const PLAIN: u64 = 5;
-pub const UNMAPPED: u64 = 6;
+pub(crate) const SECURE: u64 = 2;
+pub(crate) const SHARED: u64 = 3;
+pub(crate) const PINNED: u64 = 4;
+pub(crate) const PLAIN: u64 = 5;
+pub(crate) const UNMAPPED: u64 = 6;
 
 /// It chooses always the same, and is asked nothing else.
 #[derive(Default)]
-pub struct Chooser {
-    pub choice: usize,
-    pub asked: usize,
+pub(crate) struct Chooser {
+    pub(crate) choice: usize,
+    pub(crate) asked: usize,
+    /// How many pages were exported.
+    pub(crate) ciphertexts: u8,
 }
 
 impl World for Chooser {
@@ -47,7 +51,8 @@ impl World for Chooser {
         unreachable!("no handle is drawn")
     }
     fn ciphertext(&mut self, _: FrameNumber) -> Bytes {
-        unreachable!("nothing is exported")
+        self.ciphertexts += 1;
+        Arc::new([self.ciphertexts; 4096])
     }
     fn query_output(&mut self, _: usize, length: usize) -> Vec<u8> {
         vec![0; length]
@@ -64,14 +69,14 @@ impl World for Chooser {
 }
 
 /// The machine, and the world that looks at it.
-pub struct Machine {
-    pub state: State,
-    pub world: Chooser,
+pub(crate) struct Machine {
+    pub(crate) state: State,
+    pub(crate) world: Chooser,
 }
 
 impl Machine {
     /// Two host CPUs with DAT off; guest alpha with pages 0 and 1 secure, and those above; CPU 0 not yet in SIE.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut machine = Self { state: empty(), world: Chooser::default() };
         machine.configuration(ALPHA, VCPU, ASCE, DESCRIPTION);
         machine.poke(SEGMENTS, &PAGES.to_be_bytes());
@@ -90,14 +95,14 @@ impl Machine {
     }
 
     /// The same, and the guest runs.
-    pub fn running() -> Self {
+    pub(crate) fn running() -> Self {
         let mut machine = Self::new();
         assert_eq!(machine.enter(), Outcome::Done);
         machine
     }
 
     /// A configuration that is verified, with one CPU that operates, and its state description.
-    pub fn configuration(&mut self, handle: Handle, cpu: Handle, asce: u64, description: u64) {
+    pub(crate) fn configuration(&mut self, handle: Handle, cpu: Handle, asce: u64, description: u64) {
         let cpus: OrdMap<u16, Handle> = [(0_u16, cpu)].into_iter().collect();
         let configuration = Configuration {
             origin: 0,
@@ -129,13 +134,13 @@ impl Machine {
     }
 
     /// Maps a page of alpha, as the host does by a store into its table, without a purge.
-    pub fn map(&mut self, page: u64, frame: Option<u64>) {
+    pub(crate) fn map(&mut self, page: u64, frame: Option<u64>) {
         let entry = frame.map_or(0x400, |frame| frame << 12);
         self.poke(PAGES + 8 * page, &entry.to_be_bytes());
     }
 
     /// Registers a page of alpha in a frame.
-    pub fn register(&mut self, page: u64, frame: u64, kind: Registered) {
+    pub(crate) fn register(&mut self, page: u64, frame: u64, kind: Registered) {
         let (page, frame) = (PageIndex(page), FrameNumber(frame));
         self.state.registered.insert(frame, Registration { kind, configuration: ALPHA, page });
         let record = match kind {
@@ -146,22 +151,22 @@ impl Machine {
         self.alpha().pages.insert(page, Page { record, ..Page::default() });
     }
 
-    pub fn alpha(&mut self) -> &mut Configuration {
+    pub(crate) fn alpha(&mut self) -> &mut Configuration {
         self.state.configurations.get_mut(&ALPHA).expect("alpha is there")
     }
 
-    pub fn vcpu(&mut self) -> &mut SecureCpu {
+    pub(crate) fn vcpu(&mut self) -> &mut SecureCpu {
         self.state.cpus.get_mut(&VCPU).expect("the CPU is there")
     }
 
     /// Bytes of absolute storage, whoever may see them.
-    pub fn peek(&self, address: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn peek(&self, address: u64, length: usize) -> Vec<u8> {
         let frame = self.state.frame(FrameNumber(address / 4096));
         frame[(address % 4096) as usize..][..length].to_vec()
     }
 
     /// Changes them, likewise.
-    pub fn poke(&mut self, address: u64, bytes: &[u8]) {
+    pub(crate) fn poke(&mut self, address: u64, bytes: &[u8]) {
         let frame = FrameNumber(address / 4096);
         let mut all = *self.state.frame(frame);
         all[(address % 4096) as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -169,17 +174,17 @@ impl Machine {
     }
 
     /// Doubleword of the state description.
-    pub fn shown(&self, offset: u64) -> u64 {
+    pub(crate) fn shown(&self, offset: u64) -> u64 {
         u64::from_be_bytes(self.peek(DESCRIPTION + offset, 8).try_into().expect("eight bytes"))
     }
 
     /// A register of the save area.
-    pub fn shown_register(&self, number: u64) -> u64 {
+    pub(crate) fn shown_register(&self, number: u64) -> u64 {
         self.shown(0x380 + 8 * number)
     }
 
     /// Code, ipa and ipb in the state description.
-    pub fn shown_interception(&self) -> Interception {
+    pub(crate) fn shown_interception(&self) -> Interception {
         let text = self.peek(DESCRIPTION + 0x50, 12);
         Interception {
             code: text[0],
@@ -188,47 +193,47 @@ impl Machine {
         }
     }
 
-    pub fn step(&mut self, step: Step) -> After {
+    pub(crate) fn step(&mut self, step: Step) -> After {
         let after = uvsim_oracle::step(&self.state, &step, &mut self.world).expect("the world is right");
         self.state = after.state.clone();
         after
     }
 
-    pub fn enter(&mut self) -> Outcome {
+    pub(crate) fn enter(&mut self) -> Outcome {
         self.enter_on(CPU, DESCRIPTION)
     }
 
-    pub fn enter_on(&mut self, cpu: CpuNumber, description: u64) -> Outcome {
+    pub(crate) fn enter_on(&mut self, cpu: CpuNumber, description: u64) -> Outcome {
         self.step(Step::Host(cpu, HostStep::Enter(VirtualAddress(description)))).outcome
     }
 
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         assert_eq!(self.act(GuestStep::Leave), Outcome::Done);
     }
 
-    pub fn act(&mut self, step: GuestStep) -> Outcome {
+    pub(crate) fn act(&mut self, step: GuestStep) -> Outcome {
         self.step(Step::Guest(CPU, step)).outcome
     }
 
-    pub fn load(&mut self, address: u64, length: u64) -> Outcome {
+    pub(crate) fn load(&mut self, address: u64, length: u64) -> Outcome {
         self.act(GuestStep::Load { address: GuestAddress(address), length })
     }
 
-    pub fn store(&mut self, address: u64, bytes: &[u8]) -> Outcome {
+    pub(crate) fn store(&mut self, address: u64, bytes: &[u8]) -> Outcome {
         self.act(GuestStep::Store { address: GuestAddress(address), bytes: bytes.to_vec() })
     }
 
-    pub fn host_load(&mut self, address: u64, length: u64) -> Outcome {
+    pub(crate) fn host_load(&mut self, address: u64, length: u64) -> Outcome {
         let address = VirtualAddress(address);
         self.step(Step::Host(OTHER_CPU, HostStep::Load { address, length, kind: Access::Fetch })).outcome
     }
 
-    pub fn clock(&mut self, nanoseconds: u64) {
+    pub(crate) fn clock(&mut self, nanoseconds: u64) {
         assert_eq!(self.step(Step::Clock { nanoseconds }).outcome, Outcome::Done);
     }
 
     /// A call of the guest with this block in its page 1; outcome and response code.
-    pub fn call(&mut self, block: &[u8]) -> (Outcome, u16) {
+    pub(crate) fn call(&mut self, block: &[u8]) -> (Outcome, u16) {
         assert_eq!(self.store(0x1e00, block), Outcome::Done);
         let outcome = self.act(GuestStep::Uvc(Uvc { r1: 0, r2: 0x1e00, m3: 0, m4: 0 }));
         let codes = self.peek((FIRST << 12) + 0x1e04, 2);
@@ -236,13 +241,13 @@ impl Machine {
     }
 
     /// SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS of a page.
-    pub fn sharing_call(&mut self, command: u16, address: u64) -> (Outcome, u16) {
+    pub(crate) fn sharing_call(&mut self, command: u16, address: u64) -> (Outcome, u16) {
         self.call(&sharing_block(command, 0x30, address))
     }
 }
 
 /// A block of SET_SHARED_ACCESS or REMOVE_SHARED_ACCESS.
-pub fn sharing_block(command: u16, length: u16, address: u64) -> Vec<u8> {
+pub(crate) fn sharing_block(command: u16, length: u16, address: u64) -> Vec<u8> {
     let mut block = vec![0; 0x30];
     block[0..2].copy_from_slice(&length.to_be_bytes());
     block[2..4].copy_from_slice(&command.to_be_bytes());
@@ -251,21 +256,21 @@ pub fn sharing_block(command: u16, length: u16, address: u64) -> Vec<u8> {
 }
 
 /// A program interruption of the host.
-pub fn host_takes(code: u16, teid: u64) -> Outcome {
+pub(crate) fn host_takes(code: u16, teid: u64) -> Outcome {
     Outcome::Program(Program { code, teid })
 }
 
 /// A program interruption of the guest.
-pub fn guest_takes(code: u16) -> Outcome {
+pub(crate) fn guest_takes(code: u16) -> Outcome {
     Outcome::GuestProgram(Program { code, teid: 0 })
 }
 
-pub fn intercepted(code: u8, ipa: u16, ipb: u32) -> Outcome {
+pub(crate) fn intercepted(code: u8, ipa: u16, ipb: u32) -> Outcome {
     Outcome::Interception(Interception { code, ipa, ipb })
 }
 
 /// Whether this is a validity interception for a reason of the Ultravisor.
-pub fn is_validity(outcome: &Outcome) -> bool {
+pub(crate) fn is_validity(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Interception(found) if found.code == 32 && found.ipb >> 24 == 0x20)
 }
 
@@ -304,8 +309,31 @@ fn image() -> Image {
 }
 
 impl Machine {
+    /// A call of the host; its response code. Fields: offset, value.
+    pub(crate) fn host_call(&mut self, command: u16, length: u16, fields: &[(usize, u64)]) -> u16 {
+        let mut block = vec![0; usize::from(length)];
+        block[0..2].copy_from_slice(&length.to_be_bytes());
+        block[2..4].copy_from_slice(&command.to_be_bytes());
+        for &(offset, value) in fields {
+            block[offset..offset + 8].copy_from_slice(&value.to_be_bytes());
+        }
+        self.poke(BLOCK, &block);
+        let uvc = HostStep::Uvc(Uvc { r1: 0, r2: BLOCK, m3: 0, m4: 0 });
+        assert!(matches!(self.step(Step::Host(OTHER_CPU, uvc)).outcome, Outcome::Condition(0 | 1)));
+        u16::from_be_bytes(self.peek(BLOCK + 4, 2).try_into().expect("two bytes"))
+    }
+
+    /// What the guest finds in its storage when it is entered.
+    pub(crate) fn load_after_entry(&mut self, address: u64, length: u64) -> Vec<u8> {
+        assert_eq!(self.enter(), Outcome::Done);
+        match self.load(address, length) {
+            Outcome::Loaded(bytes) => bytes,
+            other => panic!("the guest cannot load: {other:?}"),
+        }
+    }
+
     /// Outcome of a call, whose block does not matter.
-    pub fn sharing_exit(&mut self) -> Outcome {
+    pub(crate) fn sharing_exit(&mut self) -> Outcome {
         self.act(GuestStep::Uvc(Uvc { r1: 0, r2: 0x1e00, m3: 0, m4: 0 }))
     }
 }

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use uvsim_oracle::ids::{AbsoluteAddress, CpuNumber, FrameNumber, Handle, PageIndex, VirtualAddress};
 use uvsim_oracle::state::{
-    Boot, Bytes, Configuration, Donated, Image, ImageKey, Opened, Page, Purpose, Record, Registered, Registration,
-    Reset, Run, SecureCpu, Setup, State,
+    Boot, Bytes, Configuration, Digest, Donated, Image, ImageKey, Opened, Page, Purpose, Record, Registered,
+    Registration, Reset, Run, SecureCpu, Setup, State,
 };
 use uvsim_oracle::step::{Access, HostStep, Uvc};
 use uvsim_oracle::world::{Looseness, World};
@@ -84,10 +84,19 @@ pub(crate) fn filled(byte: u8) -> Bytes {
 pub(crate) struct Tester {
     /// Ciphertexts to come; fresh ones when there are none.
     pub(crate) ciphertexts: VecDeque<Bytes>,
-    /// Ciphertexts made up so far.
-    made: u64,
+    /// Ciphertexts and handles made up so far.
+    count: u64,
+    /// Ciphertexts that were remembered, by what rows know of them.
+    pub(crate) made: Vec<(Digest, Bytes)>,
     /// What headers open to.
     pub(crate) opened: Option<Opened>,
+}
+
+impl Tester {
+    /// Keeps a ciphertext, to be given again.
+    pub(crate) fn remember(&mut self, row: &Page, bytes: Bytes) {
+        self.made.extend(row.ciphertext.map(|(_, digest)| (digest, bytes)));
+    }
 }
 
 impl World for Tester {
@@ -96,15 +105,15 @@ impl World for Tester {
     }
 
     fn handle(&mut self) -> Handle {
-        self.made += 1;
-        Handle(self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        self.count += 1;
+        Handle(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     fn ciphertext(&mut self, _frame: FrameNumber) -> Bytes {
         self.ciphertexts.pop_front().unwrap_or_else(|| {
-            self.made += 1;
+            self.count += 1;
             let mut bytes = [0xcc; 4096];
-            bytes[..8].copy_from_slice(&self.made.to_be_bytes());
+            bytes[..8].copy_from_slice(&self.count.to_be_bytes());
             Arc::new(bytes)
         })
     }
@@ -190,7 +199,7 @@ impl Machine {
             size: SIZE,
             asce: tables * 4096 | 0x103,
             sca: AbsoluteAddress(0x5000),
-            cpus: [(0, cpu)].into_iter().collect(),
+            cpus: [(0_u16, cpu)].into_iter().collect(),
             pages: Default::default(),
             boot: Boot::Verified(image),
             reset: Reset::default(),
@@ -225,6 +234,11 @@ impl Machine {
     /// The CPU of a configuration.
     pub(crate) fn cpu_of(&self, handle: Handle) -> Handle {
         self.state.configurations[&handle].cpus[&0]
+    }
+
+    /// A CPU, to be changed.
+    pub(crate) fn cpu_mut(&mut self, cpu: u64) -> &mut SecureCpu {
+        &mut self.state.cpus[&Handle(cpu)]
     }
 
     /// Removes the CPU of a configuration.

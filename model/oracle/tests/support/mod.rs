@@ -12,7 +12,7 @@ pub const MIB: u64 = 1 << 20;
 /// Bytes of storage.
 pub const STORAGE: u64 = 4096 * MIB;
 /// Where control blocks are put.
-pub const BLOCK: u64 = 0x1_0000;
+pub const BLOCK: u64 = 0x2_0000;
 /// Base storage of the Ultravisor.
 pub const BASE: u64 = 2048 * MIB;
 /// Page-aligned host storage for tables: home space first.
@@ -188,16 +188,17 @@ impl Machine {
     }
 
     /// Home space: a segment table at [`HOME`], in which the first GiB is what it is, in MiB frames, and the second
-    /// shows [`VARIABLE`] onwards page by page, 256 pages. Translation stays off.
+    /// shows [`VARIABLE`] onwards page by page, 255 pages; one more is invalid. Translation stays off.
     pub fn home_space(&mut self) {
         for segment in 0..1024 {
             self.put(HOME + 8 * segment, segment << 20 | 0x400);
         }
         let pages = HOME + 0x8000;
         self.put(HOME + 8 * 1024, pages);
-        for page in 0..256 {
+        for page in 0..255 {
             self.put(pages + 8 * page, VARIABLE + 4096 * page);
         }
+        self.put(pages + 8 * 255, 0x400);
         self.registers(false, HOME | 0x3);
     }
 

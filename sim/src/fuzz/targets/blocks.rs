@@ -1,5 +1,5 @@
 //! Any control block at any address, from a host and from guests that live. What a call refuses, or an interruption
-//! ends, changes nothing but rc and rrc (I-18, D64), and the invariants hold after every call.
+//! ends, changes nothing but rc and rrc (I-18, D64), the invariants hold after every call, and the oracle agrees.
 
 use super::{Fault, ensure};
 use crate::kernel::Kernel;
@@ -12,6 +12,7 @@ use uvsim_model::StateDigest;
 use uvsim_model::address::{AbsoluteAddress, GuestAddress, PAGE_SIZE, PageIndex, VirtualAddress};
 use uvsim_model::cpu::{GuestEvent, SieExit, Uvc};
 use uvsim_model::uvc::{Command, ConditionCode, Issuer};
+use uvsim_verify::{Difference, SideBySide};
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -44,7 +45,8 @@ struct Call {
 
 pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     let scenario = SCENARIO.as_ref().map_err(Fault::new)?;
-    let machine = Machine::new(scenario.machine.clone()).map_err(|error| Fault::new(error.to_string()))?;
+    let mut machine = Machine::new(scenario.machine.clone()).map_err(|error| Fault::new(error.to_string()))?;
+    let side = SideBySide::watch(&mut machine);
     let kernel = run::boot(&machine, scenario).map_err(|error| Fault::new(error.message))?;
     let mut stage = Stage { kernel };
     stage.prepare()?;
@@ -53,8 +55,13 @@ pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
         whole[..bytes.len()].copy_from_slice(bytes);
         let Ok(call) = Call::read_from_bytes(&whole) else { break };
         stage.issue(&call).map_err(|fault| Fault::new(format!("call {number}: {}", fault.message)))?;
+        agree(side.difference())?;
     }
-    Ok(())
+    agree(side.finish(&machine))
+}
+
+fn agree(difference: Option<Difference>) -> Result<(), Fault> {
+    difference.map_or(Ok(()), |difference| Err(Fault::in_text("model and oracle differ", &difference.tree())))
 }
 
 /// Every command, with fields that mean something; then the life of alpha to its end.

@@ -72,7 +72,7 @@ fn its_scenario(domain: &Domain, data: &[u8]) -> Result<(), Fault> {
     if !running::is_small(&scenario) {
         return Ok(());
     }
-    let ((status, _), told) = running::once(&scenario, Options::default())?;
+    let ((status, _), told) = running::once(&scenario, Options { verify: true, ..Options::default() })?;
     ensure(status.code() == 0, || format!("its scenario ends with {status:?}:\n{told}\n{text}"))
 }
 

@@ -21,7 +21,7 @@ guest gamma memory="1MiB" state=none { load 0x2000 text="gamma"; }
 /// Lanes that take turns, as the seed says.
 pub(super) fn in_turn(data: &[u8]) -> Result<(), Fault> {
     let Some(scenario) = scenario(data, true)? else { return Ok(()) };
-    running::twice(&scenario, Options { go_on: true, ..Options::default() })
+    running::twice(&scenario, Options { go_on: true, verify: true, ..Options::default() })
 }
 
 /// Lanes on threads. Nothing is compared: who comes first is up to the scheduler.

@@ -18,7 +18,7 @@ pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     match Scenario::parse_with(Path::new(NAME), text, &mut file) {
         Err(errors) => refused(&errors, text),
         Ok(scenario) if running::is_small(&scenario) => {
-            let options = Options { go_on: true, ..Options::default() };
+            let options = Options { go_on: true, verify: true, ..Options::default() };
             running::twice(&scenario, options)?;
             running::told(&scenario, Options::default())
         }
