@@ -1,7 +1,7 @@
 //! Any control block at any address, from a host and from guests that live. What a call refuses, or an interruption
 //! ends, changes nothing but rc and rrc (I-18, D64), the invariants hold after every call, and the oracle agrees.
 
-use super::{Fault, ensure};
+use super::{Fault, ensure, prepared};
 use crate::kernel::Kernel;
 use crate::run;
 use crate::scenario::Scenario;

@@ -1,6 +1,6 @@
 //! Any bytes as a domain definition.
 
-use super::{Fault, ensure, running};
+use super::{Fault, ensure, prepared, running};
 use crate::domain::{self, Domain, Finding};
 use crate::run::Options;
 use crate::scenario::Scenario;
@@ -65,13 +65,14 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
 fn its_scenario(domain: &Domain, data: &[u8]) -> Result<(), Fault> {
     let text = domain::scenario(domain, Path::new(NAME));
     let scenario = Scenario::parse_with(Path::new("fuzz.kdl"), &text, &mut |_: &Path, _: u64| Ok(data.to_vec()));
-    let scenario = scenario.map_err(|errors| {
+    let mut scenario = scenario.map_err(|errors| {
         let messages: Vec<&str> = errors.errors().iter().map(|error| error.message.as_str()).collect();
         Fault::in_text(format!("no scenario is made of it: {}", messages.join("; ")), &text)
     })?;
     if !running::is_small(&scenario) {
         return Ok(());
     }
+    prepared::prepare(&mut scenario);
     let ((status, _), told) = running::once(&scenario, Options { verify: true, ..Options::default() })?;
     ensure(status.code() == 0, || format!("its scenario ends with {status:?}:\n{told}\n{text}"))
 }

@@ -9,6 +9,7 @@ mod blocks;
 mod domain;
 mod images;
 mod lanes;
+mod prepared;
 mod recipes;
 mod running;
 mod scenario;

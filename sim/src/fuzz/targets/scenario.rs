@@ -1,6 +1,6 @@
 //! Any text as a scenario. Where it names data files, there are some.
 
-use super::{Fault, ensure, running};
+use super::{Fault, ensure, prepared, running};
 use crate::run::Options;
 use crate::scenario::{FileError, MAX_ERRORS, Scenario, ScenarioErrors};
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -17,7 +17,8 @@ pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     let Ok(text) = std::str::from_utf8(data) else { return Ok(()) };
     match Scenario::parse_with(Path::new(NAME), text, &mut file) {
         Err(errors) => refused(&errors, text),
-        Ok(scenario) if running::is_small(&scenario) => {
+        Ok(mut scenario) if running::is_small(&scenario) => {
+            prepared::prepare(&mut scenario);
             let options = Options { go_on: true, verify: true, ..Options::default() };
             running::twice(&scenario, options)?;
             running::told(&scenario, Options::default())
