@@ -41,6 +41,8 @@ pub enum Purpose {
     Images = 8,
     /// Entropy devices: sub-stream = guest in file order.
     Entropy = 9,
+    /// What the fuzzer draws: sub-stream = job.
+    Fuzz = 10,
 }
 
 /// A stream of random numbers; a `Rng` of the rand crate.
@@ -113,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 9] = [
+    const PURPOSES: [Purpose; 10] = [
         Purpose::Handles,
         Purpose::Configurations,
         Purpose::HostKeys,
@@ -123,6 +125,7 @@ mod tests {
         Purpose::Workload,
         Purpose::Images,
         Purpose::Entropy,
+        Purpose::Fuzz,
     ];
 
     /// All expected values here were computed with a ChaCha20 of our own in Python, not with this library.

@@ -6,11 +6,11 @@ mod support;
 
 use scene::{Log, pinned, record, secure, shared};
 use support::{BLOCK, DONE, Guest, Host, UV_BASE, config, refused};
+use uvsim_model::PageRecord;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use uvsim_model::config::MachineConfig;
 use uvsim_model::storage::{Asce, FrameState, ProgramCode};
 use uvsim_model::uvc::Command;
-use uvsim_model::PageRecord;
 
 const END: u64 = 4 << 30;
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod domain;
+mod fuzz;
 mod host_info;
 mod host_key;
 mod image;
@@ -120,6 +121,7 @@ enum Command {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    Fuzz(Box<fuzz::Arguments>),
     HostKey(host_key::Arguments),
     /// Make SE images, show what is in one, or try whether a machine boots it
     #[command(subcommand)]
@@ -177,6 +179,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain { query } => explain(&query.join(" ")),
         Command::Refusals { command, format } => refusals(command.as_deref(), format),
         Command::Bless { paths } => bless(&paths),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::HostKey(arguments) => match host_key::run(&arguments) {
             Ok(told) => {
                 let _ = io::stdout().write_all(told.as_bytes());

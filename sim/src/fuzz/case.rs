@@ -84,7 +84,7 @@ pub const MOST_GUESTS: usize = 4;
 /// The most vCPUs that a guest begins with.
 pub const MOST_VCPUS: u16 = 4;
 /// The most host CPUs.
-pub const MOST_CPUS: u16 = 4;
+pub const MOST_CPUS: u16 = 8;
 /// The most MiB of a guest.
 pub const MOST_MEMORY: u64 = 1024;
 /// MiB that hold the base area of the Ultravisor at 2 GiB, and little more.
@@ -94,9 +94,9 @@ pub const MOST_STORAGE: u64 = 8192;
 /// The most statements.
 pub const MOST_STATEMENTS: usize = 4096;
 /// The most bytes of the image of a guest.
-pub const MOST_IMAGE: u64 = 1 << 20;
+pub(super) const MOST_IMAGE: u64 = 1 << 20;
 /// Names for buffers.
-pub const BUFFERS: usize = 16;
+pub(super) const BUFFERS: usize = 16;
 
 impl Case {
     /// A case of these parts, with what cannot be so changed to something near.

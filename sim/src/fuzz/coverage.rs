@@ -2,7 +2,9 @@
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use uvsim_model::address::{FrameNumber, PageIndex};
 use uvsim_model::event::{Event, Observer};
+use uvsim_model::storage::{Domain, FrameState};
 use uvsim_model::uvc::Issuer;
 
 /// Something that a run can reach.
@@ -23,6 +25,10 @@ pub enum Reached {
     },
     /// A frame changed its state by this row.
     Transition(&'static str),
+    /// A row of the transition table that nobody reports, but that can be seen.
+    Row(&'static str),
+    /// What a step met, says the oracle.
+    Step(uvsim_verify::Covered),
     /// A statement came to this.
     Statement {
         /// Number of the verb.
@@ -42,6 +48,13 @@ impl Coverage {
     /// One more.
     pub fn note(&mut self, reached: Reached) {
         *self.0.entry(reached).or_default() += 1;
+    }
+
+    /// What an oracle has met.
+    pub(super) fn add_steps(&mut self, steps: &uvsim_verify::Coverage) {
+        for (covered, count) in &steps.0 {
+            *self.0.entry(Reached::Step(*covered)).or_default() += count;
+        }
     }
 
     /// Adds another coverage. Whether there was anything new in it.
@@ -82,6 +95,21 @@ pub(super) struct Heard {
     pub(super) calls: u64,
     /// Code of the last command.
     pub(super) command: u16,
+    /// The frames from which pages were exported last.
+    exported: BTreeMap<(Domain, PageIndex), FrameNumber>,
+}
+
+impl Heard {
+    /// T30: a page comes back in another frame than it left.
+    fn follow_page(&mut self, frame: FrameNumber, from: FrameState, to: FrameState, rule: &str) {
+        match (rule, from.registration(), to.registration()) {
+            ("T44", Some(page), _) => drop(self.exported.insert(page, frame)),
+            ("T25", _, Some(page)) if self.exported.get(&page).is_some_and(|&left| left != frame) => {
+                self.coverage.note(Reached::Row("T30"));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Listener {
@@ -100,7 +128,10 @@ impl Observer for Listener {
                 let by_guest = issuer == Issuer::Guest;
                 heard.coverage.note(Reached::Call { by_guest, command, cc: cc as u8, codes: (rc, rrc), rule });
             }
-            Event::Transition { rule, .. } => heard.coverage.note(Reached::Transition(rule)),
+            Event::Transition { frame, from, to, rule } => {
+                heard.coverage.note(Reached::Transition(rule));
+                heard.follow_page(frame, from, to, rule);
+            }
             _ => {}
         }
     }

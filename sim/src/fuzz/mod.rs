@@ -7,21 +7,32 @@
 
 mod bytes;
 mod call;
+mod campaign;
 mod case;
 mod convert;
+pub mod corpus;
 mod coverage;
+mod draw;
+mod goals;
+mod mutate;
 mod run;
+pub mod seeds;
+mod seen;
 mod settle;
+mod shrink;
 mod silent;
 pub mod targets;
 mod text;
 mod verbs;
 mod workshop;
 
+pub use campaign::{Found, Settings, Standing, Summary, Watcher, campaign};
 pub use case::{
     Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, LoadSetup, MOST_CPUS, MOST_GUESTS, MOST_MEMORY,
     MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup,
 };
 pub use convert::NoCase;
 pub use coverage::{Coverage, Reached};
-pub use run::{CaseReport, Find, FindKind, RunOptions, run_case, run_case_with};
+pub use goals::{Goal, GoalKind, goals, tally, to_json};
+pub use run::{CaseReport, Find, FindKind, Planted, RunOptions, quietly, run_case, run_case_with};
+pub use shrink::shrunk;

@@ -2,23 +2,42 @@
 
 use super::case::Case;
 use super::coverage::{Coverage, Listener, Reached};
+use super::seen;
 use super::silent::Silent;
 use super::verbs;
 use super::workshop::{self, Workshop};
-use crate::kernel::Observed;
+use crate::kernel::{Kernel, Observed};
 use crate::run::{Options, Piece, Piecewise, boot};
+use crate::scenario::{Outcome, Scenario, Statement, Verb};
 use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use uvsim_model::Machine;
+use uvsim_verify::SideBySide;
 
 /// How a case is run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
     /// The invariants are looked at after so many statements each, not only at the end.
     pub invariants_every: Option<usize>,
-    /// The state is compared around every call that is not done.
+    /// The state is compared around every call that is not done. The oracle finds what this does.
     pub watch: bool,
+    /// The oracle runs beside the model.
+    pub verify: bool,
+    /// Something goes wrong that the oracle does not know of.
+    #[doc(hidden)]
+    pub planted: Option<Planted>,
+}
+
+/// A fault for tests, which have to see that one is found.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// Once a page has come back from an export, the oracle believes the Ultravisor uninitialised.
+    OracleForgets,
+    /// The program panics once a page has been pinned.
+    Panic,
 }
 
 /// What a run of a case came to.
@@ -47,6 +66,8 @@ pub struct Find {
     pub rule: String,
     /// Code of the command, where a call is in question.
     pub command: Option<u16>,
+    /// What else tells it from others.
+    pub class: String,
     /// What was found.
     pub message: String,
 }
@@ -81,19 +102,14 @@ impl Find {
     /// Whether two finds are of one class: a smaller case that shows the other shows this one.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        let place = |find: &Self| match find.kind {
-            // Where it panicked; numbers in the message may differ.
-            FindKind::Panic => find.message.split(": ").next().unwrap_or_default().to_owned(),
-            _ => String::new(),
-        };
-        (self.kind, &self.rule, self.command, place(self)) == (other.kind, &other.rule, other.command, place(other))
+        (self.kind, &self.rule, self.command, &self.class) == (other.kind, &other.rule, other.command, &other.class)
     }
 }
 
-/// Runs a case: the invariants are looked at in the end, the state around every call that is not done.
+/// Runs a case with the oracle beside the model; the invariants are looked at in the end.
 #[must_use]
 pub fn run_case(case: &Case) -> CaseReport {
-    run_case_with(case, RunOptions { watch: true, invariants_every: None })
+    run_case_with(case, RunOptions { verify: true, ..RunOptions::default() })
 }
 
 /// The same, with other checks.
@@ -113,12 +129,26 @@ pub fn run_case_with(case: &Case, options: RunOptions) -> CaseReport {
             statement: Some(statement),
             rule: String::new(),
             command: None,
+            class: PANICKED.take().unwrap_or_default(),
             message: told(&*payload),
         });
     }
     report.outcomes.resize(case.statements.len(), None);
     WORKSHOP.set(workshop);
     report
+}
+
+/// Panics are told by finds, not on standard error, from now on in this process.
+pub fn quietly() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        PANICKED.set(place);
+    }));
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 struct Run<'c, 'r> {
@@ -129,42 +159,88 @@ struct Run<'c, 'r> {
 
 impl Run<'_, '_> {
     fn run(mut self, workshop: &mut Workshop) {
-        let (scenario, machine) = match workshop.prepare(self.case) {
+        let (scenario, mut machine) = match workshop.prepare(self.case) {
             Ok(made) => made,
             Err(error) => {
                 self.report.no_setup = Some(error.to_string());
                 return;
             }
         };
+        let side = self.options.verify.then(|| SideBySide::watch(&mut machine));
+        let side = side.as_deref();
         let listener = Arc::new(Listener::default());
         machine.subscribe(listener.clone());
-        let mut kernel = match boot(&machine, &scenario) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                self.report.no_setup = Some(error.message);
-                return;
+        match boot(&machine, &scenario) {
+            Ok(mut kernel) => {
+                kernel.watch = self.options.watch;
+                self.perform(&scenario, kernel, side);
             }
-        };
-        kernel.watch = self.options.watch;
-        let statements = workshop::statements(self.case);
-        let mut silent = Silent;
-        let mut pieces = Piecewise::new(&scenario, kernel, Options::default(), &mut silent);
-        for (number, statement) in statements.iter().enumerate() {
-            let piece = pieces.perform(statement);
-            let broken = self.note(number, piece);
-            let due = self.options.invariants_every.is_some_and(|every| (number + 1) % every.max(1) == 0);
-            if broken || due && !self.invariants(pieces.kernel().machine(), Some(number)) {
-                break;
-            }
+            Err(error) => self.report.no_setup = Some(error.message),
         }
         if self.report.find.is_none() {
             let _ = self.invariants(&machine, None);
         }
         let heard = listener.take();
-        self.report.coverage.join(&heard.coverage);
-        self.report.steps += heard.calls + self.report.outcomes.len() as u64;
-        if let Some(find) = self.report.find.as_mut().filter(|find| find.kind == FindKind::ChangedState) {
+        let changed = self.report.find.as_mut().filter(|find| find.kind == FindKind::ChangedState);
+        if let Some(find) = changed {
             find.command = Some(heard.command);
+        }
+        self.report.coverage.join(&heard.coverage);
+        match side {
+            None => self.report.steps += heard.calls + self.report.outcomes.len() as u64,
+            Some(side) => self.finish(side, &machine, heard.command),
+        }
+    }
+
+    fn perform(&mut self, scenario: &Scenario, kernel: Kernel<'_>, side: Option<&SideBySide>) {
+        let statements = workshop::statements(self.case);
+        let mut silent = Silent;
+        let mut pieces = Piecewise::new(scenario, kernel, Options::default(), &mut silent);
+        for (number, statement) in statements.iter().enumerate() {
+            let holds_export = seen::holds_export(pieces.kernel(), &statement.verb);
+            let piece = pieces.perform(statement);
+            if let (Some(row), Piece::Done(got)) = (holds_export, &piece)
+                && got.outcome == Outcome::Ok
+            {
+                self.report.coverage.note(Reached::Row(row));
+            }
+            let broken = self.note(number, piece);
+            let due = self.options.invariants_every.is_some_and(|every| (number + 1) % every.max(1) == 0);
+            let broken = broken || due && !self.invariants(pieces.kernel().machine(), Some(number));
+            if broken || side.is_some_and(|side| side.difference().is_some()) {
+                break;
+            }
+            self.plant(side, statement);
+        }
+    }
+
+    /// What the oracle has to say in the end.
+    fn finish(&mut self, side: &SideBySide, machine: &Machine, command: u16) {
+        let statement = self.report.outcomes.len().checked_sub(1);
+        if let Some(difference) = side.finish(machine) {
+            let is_call = difference.what.contains("Uvc") && !difference.rules.is_empty();
+            self.report.find = Some(Find {
+                kind: FindKind::Difference,
+                statement,
+                rule: difference.rules.last().copied().unwrap_or_default().to_owned(),
+                command: is_call.then_some(command),
+                class: seen::class(&difference),
+                message: seen::told(&difference),
+            });
+        }
+        self.report.steps += side.statistics().steps;
+        self.report.coverage.add_steps(&side.coverage());
+    }
+
+    /// The fault of a test, if it is due.
+    fn plant(&self, side: Option<&SideBySide>, statement: &Statement) {
+        let done = self.report.outcomes.last().copied().flatten().is_some_and(|got| got.outcome == Outcome::Ok);
+        match (self.options.planted, &statement.verb, side) {
+            (Some(Planted::OracleForgets), Verb::HostImport { .. } | Verb::HostPageIn { .. }, Some(side)) if done => {
+                side.assume(|state| state.initialised = false);
+            }
+            (Some(Planted::Panic), Verb::HostPin { .. }, _) if done => panic!("planted"),
+            _ => {}
         }
     }
 
@@ -188,14 +264,15 @@ impl Run<'_, '_> {
     }
 
     /// Whether the invariants hold.
-    fn invariants(&mut self, machine: &uvsim_model::Machine, statement: Option<usize>) -> bool {
+    fn invariants(&mut self, machine: &Machine, statement: Option<usize>) -> bool {
         let Err(violation) = machine.check_invariants() else { return true };
         self.find(FindKind::Invariant, statement, violation.invariant, violation.message);
         false
     }
 
     fn find(&mut self, kind: FindKind, statement: Option<usize>, rule: &str, message: String) {
-        self.report.find = Some(Find { kind, statement, rule: rule.to_owned(), command: None, message });
+        self.report.find =
+            Some(Find { kind, statement, rule: rule.to_owned(), command: None, class: String::new(), message });
     }
 }
 

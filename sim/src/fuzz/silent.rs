@@ -12,6 +12,7 @@ impl Report for Silent {
     fn scenario(&mut self, _: &Scenario, _: &MachineConfig) {}
     fn step(&mut self, _: &Scenario, _: &Step) {}
     fn statement(&mut self, _: &Scenario, _: &StatementEnd<'_>) {}
+    fn difference(&mut self, _: &Scenario, _: Place, _: &uvsim_verify::Difference) {}
     fn failure(&mut self, _: &Scenario, _: Place, _: &Failure) {}
     fn workload(&mut self, _: &Scenario, _: &WorkloadEnd<'_>) {}
     fn error(&mut self, _: &Scenario, _: Place, _: &str, _: Option<&str>) {}

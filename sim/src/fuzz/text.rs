@@ -14,11 +14,11 @@ use uvsim_model::config::{ChangeDetection, CipherProfile, Generation};
 pub(super) const GUESTS: [&str; super::case::MOST_GUESTS] = ["alpha", "beta", "gamma", "delta"];
 
 impl Case {
-    /// The case as a scenario. Nothing is expected of any statement, so a run of it ends at the first that is
-    /// refused: [`Case::to_scenario_with`] is for runs.
+    /// The case as a scenario. Of every statement `ok` is expected, so a run of it ends at the first that is refused:
+    /// [`Case::to_scenario_with`] is for runs.
     #[must_use]
     pub fn to_scenario(&self) -> String {
-        self.written("a case of the fuzzer", &[], |_| Some(String::new()))
+        self.written("a case of the fuzzer", &[], |_| Some(" expect=ok".to_owned()))
     }
 
     /// The case as a scenario in which each statement expects what it came to; one without an outcome, since it could
@@ -37,23 +37,15 @@ impl Case {
         text.push_str(&self.setup.to_string());
         text.push_str("step \"all of it\" {\n");
         for (number, deed) in self.statements.iter().enumerate() {
-            let mut expected = expected(number);
-            // A page outside of the guest wants a word about what comes of it.
-            if expected.as_deref() == Some("") && is_outside(&self.setup, &deed.verb) {
-                expected = Some(" expect=ok".to_owned());
-            }
-            let _ = match expected {
+            let _ = match expected(number) {
                 Some(expected) => {
-                    let kept = Kept { deed, saves: expected.is_empty() || expected.starts_with(" expect=ok") };
+                    let kept = Kept { deed, saves: expected.starts_with(" expect=ok") };
                     writeln!(text, "    {kept}{}", if plain(&deed.verb) { "" } else { &expected })
                 }
                 None => writeln!(text, "    // not carried out: {}", Kept { deed, saves: true }),
             };
         }
-        if self.statements.is_empty() {
-            text.push_str("    check invariants\n");
-        }
-        text.push_str("}\n");
+        text.push_str("    check invariants\n}\n");
         text
     }
 }
@@ -67,18 +59,6 @@ impl Display for Deed {
 /// Verbs that take no `expect=`.
 const fn plain(verb: &Verb) -> bool {
     matches!(verb, Verb::HostFaults { .. } | Verb::HostInject { .. } | Verb::CheckInvariants)
-}
-
-fn is_outside(setup: &Setup, verb: &Verb) -> bool {
-    match verb {
-        Verb::GuestRead { pages, .. }
-        | Verb::GuestWrite { pages, .. }
-        | Verb::HostImport { pages }
-        | Verb::HostUnpin { pages }
-        | Verb::GuestShare { pages }
-        | Verb::GuestUnshare { pages } => pages.first.0 >= setup.guests[pages.guest.0].memory * 256,
-        _ => false,
-    }
 }
 
 fn expectation(observed: Observed) -> String {

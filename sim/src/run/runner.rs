@@ -93,7 +93,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
     }
 
     /// Ends the file at the first difference from the oracle.
-    fn compare(&mut self, place: Place) -> Result<(), Status> {
+    fn agree(&mut self, place: Place) -> Result<(), Status> {
         let Some(difference) = self.side.as_ref().and_then(|side| side.difference()) else { return Ok(()) };
         self.side = None;
         self.report.difference(self.scenario, place, &difference);
@@ -135,7 +135,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Node::Parallel(parallel) if self.options.threads => (parallel.place, self.run_threads(parallel)),
             Node::Parallel(parallel) => (parallel.place, self.run_parallel(parallel)),
         };
-        self.compare(place).and(ended)
+        self.agree(place).and(ended)
     }
 
     fn run_repeat(&mut self, repeat: &'s Repeat) -> Result<(), Status> {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use uvsim_model::config::MachineConfig;
 use uvsim_model::cpu::{GuestCpu, SieExit};
+use uvsim_verify::Difference;
 
 /// Accesses of a workload or replay before its lane looks whether it is to stop.
 const SLICE: u64 = 4096;
@@ -125,6 +126,7 @@ impl<'s, 'm> LaneRun<'_, 's, 'm> {
             parallels: 0,
             devices: Devices::none(),
             unordered: true,
+            side: None,
         };
         let mut contents = Contents::default();
         let mut course = Course::new(nodes);
@@ -316,6 +318,7 @@ impl Report for Nobody {
     fn step(&mut self, _: &Scenario, _: &Step) {}
     fn statement(&mut self, _: &Scenario, _: &StatementEnd<'_>) {}
     fn failure(&mut self, _: &Scenario, _: Place, _: &Failure) {}
+    fn difference(&mut self, _: &Scenario, _: Place, _: &Difference) {}
     fn workload(&mut self, _: &Scenario, _: &WorkloadEnd<'_>) {}
     fn error(&mut self, _: &Scenario, _: Place, _: &str, _: Option<&str>) {}
     fn argument(&mut self, _: &str, _: Option<&str>) {}
