@@ -1,9 +1,7 @@
 //! Any bytes as a machine with guests, and what a host and they do to it.
 
 use super::Fault;
-use crate::fuzz::{Case, run_case};
-use crate::scenario::Scenario;
-use std::path::Path;
+use crate::fuzz::{self, Case, run_case};
 
 pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     let case = Case::from_bytes(data);
@@ -13,15 +11,10 @@ pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     Err(Fault::in_text(message, &case.to_scenario()))
 }
 
-/// The catalogue is the corpus; this is one to begin with.
+/// Those of `uvsim fuzz`.
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
-    const TEXT: &str = "scenario s\nguest a memory=\"1MiB\"\nstep t {\nguest write a:4 text=x\nhost page-out a:4\n\
-        guest share a:4\nhost pin a:4\nhost export a:5\nhost teardown a\ncheck invariants\n}\n";
-    of_scenario("paging", TEXT).into_iter().collect()
-}
-
-/// A scenario as an input, if it does nothing that cases do not know.
-fn of_scenario(name: &str, text: &str) -> Option<(String, Vec<u8>)> {
-    let scenario = Scenario::parse(Path::new("seed.kdl"), text).ok()?;
-    Some((name.to_owned(), Case::from_scenario(&scenario).ok()?.to_bytes()))
+    (0..)
+        .zip(fuzz::seeds::all())
+        .map(|(number, case): (u32, Case)| (format!("seed-{number}"), case.to_bytes()))
+        .collect()
 }
