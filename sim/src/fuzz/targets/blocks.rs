@@ -21,13 +21,17 @@ const MOST: usize = 16;
 /// Pages 4 to 7 of alpha: resident, shared, pinned, exported; 8 destroyed, 9 absent. beta is not booted.
 const TEXT: &str = r#"scenario blocks
 machine { storage "2200MiB"; cpus 2 }
-guest alpha memory="1MiB" vcpus=2 { load 0x3000 text="attack at dawn"; }
+guest alpha memory="1MiB" vcpus=2 { load 0x3000 random=24576; }
 guest beta memory="1MiB" state=created
 step one { check invariants; }
 "#;
 
-static SCENARIO: LazyLock<Result<Scenario, String>> =
-    LazyLock::new(|| Scenario::parse(Path::new("blocks.kdl"), TEXT).map_err(|errors| format!("{:?}", errors.errors())));
+static SCENARIO: LazyLock<Result<Scenario, String>> = LazyLock::new(|| {
+    let mut scenario =
+        Scenario::parse(Path::new("blocks.kdl"), TEXT).map_err(|errors| format!("{:?}", errors.errors()))?;
+    prepared::prepare(&mut scenario);
+    Ok(scenario)
+});
 
 /// A call: who issues it, where its block lies, what is in it. What an input lacks at its end is zero.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -135,9 +139,6 @@ impl Stage<'_> {
     fn prepare(&mut self) -> Result<(), Fault> {
         let failed = |stop| Fault::new(format!("the stage is not set: {stop:?}"));
         let kernel = &mut self.kernel;
-        for page in 4..9 {
-            kernel.page_in(0, ALPHA, page).map_err(failed)?;
-        }
         for page in 5..7 {
             let faults = crate::kernel::FaultAnswers::Linux;
             kernel.share(ALPHA, 0, faults, page, Command::SetSharedAccess).map_err(failed)?;

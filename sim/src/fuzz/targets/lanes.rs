@@ -120,7 +120,7 @@ fn statement(lane: usize, [choice, guest, page, detail]: [u8; 4], alone: bool) -
         38 if alone => "host reset-machine".to_owned(),
         38 => format!("host create {name}"),
         _ => format!(
-            "host pv {name} {}",
+            "host pv {} {name}",
             ["enable", "disable", "verify", "prep-reset", "unshare-all"][usize::from(detail % 5)]
         ),
     }

@@ -19,7 +19,7 @@ const NODES: &str = "scenario machine guest step about source load image disk ne
 const PROPERTIES: &str = "accesses addr at bit block bounced busy bytes code component configurations count counter cpu \
     cpus disk domain equals expect fast file first frame frames from guest handle header hex iommu kind immediate \
     late-failure len limit memory misc net offset page pages partial pattern persist pins policy prefix problem-state \
-    psw-address psw-mask purge random rc read-only register requests reset-pending rrc save sector seed signal size \
+    psw-address psw-mask purge r2 r3 r4 random rc read-only register requests reset-pending rrc save sector seed signal size \
     skew slots state subcode swiotlb text to tweak tweak-offset tweak-prefix vcpus version window working-set writes";
 /// Signs of KDL, shortest first.
 const SIGNS: [&str; 12] = ["{", "}", ";", "/-", "\\\n", "\"\"\"\n", "#\"", "\"#", "/*", "*/", "..", "0x"];
