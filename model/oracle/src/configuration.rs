@@ -122,7 +122,7 @@ fn check_variable(
     for page in start / FRAME..=last / FRAME {
         let found = translate(state, call.cpu, Space::of_host(home), VirtualAddress(page * FRAME), world);
         match found {
-            Err(Fault::Exception(_) | Fault::SecureTable) => return refuse(0x31, 0, "D11"),
+            Err(Fault::Exception(_) | Fault::SecureTable(_)) => return refuse(0x31, 0, "D11"),
             Ok(found) if found.frame.0 >= state.setup.storage / FRAME => return refuse(0x32, 0, "D11"),
             Ok(found) => frames.push(found.frame),
         }

@@ -227,10 +227,8 @@ fn interruption(state: &State, fault: Fault, address: VirtualAddress, kind: Opti
     match fault {
         Fault::Exception(code @ (0x10 | 0x11 | 0x38..=0x3b)) => (Program { code, teid: teid(address.0, kind) }, "D59"),
         Fault::Exception(code) => (Program { code, teid: 0 }, "D59"),
-        Fault::SecureTable => {
-            let kind = kind.unwrap_or(Access::Fetch);
-            (Program { code: 0x3d, teid: secure_teid(state, address.0, kind) }, "D59")
-        }
+        // What fails is the fetch of the entry.
+        Fault::SecureTable(entry) => (Program { code: 0x3d, teid: secure_teid(state, entry.0, Access::Fetch) }, "D59"),
     }
 }
 

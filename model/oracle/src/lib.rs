@@ -1,7 +1,7 @@
 //! The rules, executable: what a machine with an Ultravisor has to answer to every step, and what it is
 //! afterwards. Short, slow, obviously right.
 //!
-//! A [`State`] is a value; [`step`] is a function from a state and a [`Step`] to the next state and what
+//! A [`State`] is a value; [`step`](fn@step) is a function from a state and a [`Step`] to the next state and what
 //! whoever took the step gets to see. There are no locks, no caches and no cryptography: an exported page is
 //! the value `sealed(configuration, page, counter, content)`. What the rules leave open, or what only the
 //! other side can know (the bits of a ciphertext, the number of a handle), is asked of the [`World`], which is

@@ -37,11 +37,11 @@ fn calls(state: &State, call: &Call) -> Vec<(usize, Vec<u8>)> {
     words.iter().enumerate().map(|(at, &word)| call.block.field(0x10 + 8 * at, word)).collect()
 }
 
-/// All other fields. Those that only a host can use are zero for a guest; those of dump, attestation and secrets are
-/// zero for all.
+/// All other fields. Figures that only a host can use are zero for a guest, but the feature word is the machine's for
+/// both (D15). Those of dump, attestation and secrets are zero for all.
 fn figures(state: &State, call: &Call) -> Vec<(usize, Vec<u8>)> {
     let field = |offset, value: u64, bytes: usize| {
-        let value = if call.issuer == Issuer::Host { value } else { 0 };
+        let value = if call.issuer == Issuer::Host || offset == 0xa0 { value } else { 0 };
         let (offset, all) = call.block.field(offset, value);
         let narrow = if call.block.big_endian { all[8 - bytes..].to_vec() } else { all[..bytes].to_vec() };
         (offset, narrow)

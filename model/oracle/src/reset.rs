@@ -17,11 +17,12 @@ pub(crate) fn prepare_reset(state: &State, call: &Call, _world: &mut dyn World) 
         return refuse(0x0102, 0, "D13");
     }
     let subcode = configuration.reset.pending.and_then(|pending| pending.subcode);
+    let pending = Pending { subcode, prepared: true };
     let mut next = state.clone();
-    next.set_pending(owner, Some(Pending { subcode, prepared: true }));
+    next.set_pending(owner, Some(pending));
     for cpu in configuration.cpus.values() {
         if let Some(cpu) = next.cpus.get_mut(cpu) {
-            cpu.owed = Some((CpuReset::Normal, false));
+            cpu.owed = Some((pending.wanted(), false));
         }
     }
     next.done("D79")
@@ -49,12 +50,16 @@ pub(crate) fn allows_load(state: &State, cpu: &SecureCpu) -> bool {
     }
 }
 
-/// What a CPU owes after a CPU reset: in a prepared configuration the strongest reset since counts; elsewhere one that
-/// was forgotten is made up for.
+/// What a CPU owes after a CPU reset. In a prepared configuration the strongest one since counts, if it is as strong as
+/// was asked for; elsewhere one that was forgotten is made up for.
 pub(crate) fn owed_after(state: &State, cpu: &SecureCpu, kind: CpuReset) -> Option<(CpuReset, bool)> {
-    let prepared = pending(state, cpu).is_some_and(|pending| pending.prepared);
-    let before = cpu.owed.filter(|&(_, had)| had).map_or(kind, |(before, _)| before);
-    prepared.then_some((kind.max(before), true))
+    let prepared = pending(state, cpu).filter(|pending| pending.prepared);
+    match cpu.owed.or(prepared.map(|pending| (pending.wanted(), false))) {
+        Some((wanted, false)) if kind < wanted => cpu.owed,
+        Some((before, true)) => prepared.map(|_| (kind.max(before), true)),
+        Some((_, false)) => prepared.map(|_| (kind, true)),
+        None => None,
+    }
 }
 
 /// A load ends the reset of a configuration, if one is pending. CPUs that were not reset go on owing it.
@@ -75,6 +80,14 @@ pub(crate) fn finish(next: &mut State, owner: Handle) {
 /// The reset that is under way in the configuration of a CPU.
 fn pending(state: &State, cpu: &SecureCpu) -> Option<Pending> {
     state.configurations.get(&cpu.configuration)?.reset.pending
+}
+
+impl Pending {
+    /// The least CPU reset that each CPU needs: for subcode 0 clear ones. (The CPU that is loaded needs an initial one
+    /// at least.)
+    fn wanted(self) -> CpuReset {
+        if self.subcode == Some(0) { CpuReset::Clear } else { CpuReset::Normal }
+    }
 }
 
 impl State {

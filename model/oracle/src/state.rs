@@ -287,8 +287,8 @@ pub struct SecureCpu {
     pub outstanding: Option<Outstanding>,
     /// Clock at the latest exit; `None` while the CPU timer that the host gives is taken as it is.
     pub last_exit: Option<u64>,
-    /// Its part in a reset: `None` if it owes nothing, else whether it had a CPU reset since PREPARE_RESET, and the
-    /// strongest kind that it had.
+    /// Its part in a reset: `None` if it owes nothing; the CPU reset that it still owes, and `false`; or the strongest
+    /// one that it had since PREPARE_RESET, and `true`.
     pub owed: Option<(CpuReset, bool)>,
     /// The host CPU on which it is in SIE.
     pub in_sie: Option<CpuNumber>,

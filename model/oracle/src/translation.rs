@@ -17,7 +17,8 @@ pub(crate) enum Fault {
     /// A translation exception, translation specification or addressing, by interruption code.
     Exception(u16),
     /// A table lies in a frame that the host may not touch (D59).
-    SecureTable,
+    /// The entry is here.
+    SecureTable(AbsoluteAddress),
 }
 
 /// Addressing: a table or the final frame lies outside storage.
@@ -134,10 +135,10 @@ impl State {
         used: &Result<Translation, Fault>,
         fresh: &Result<Translation, Fault>,
     ) {
-        if let Ok(fresh) = fresh {
-            if !kept.iter().any(|kept| kept.translation == *fresh) {
-                kept.push(Kept { translation: fresh.clone(), since: self.purges.latest });
-            }
+        if let Ok(fresh) = fresh
+            && !kept.iter().any(|kept| kept.translation == *fresh)
+        {
+            kept.push(Kept { translation: fresh.clone(), since: self.purges.latest });
         }
         if let Some(at) = kept.iter().position(|kept| used.as_ref() == Ok(&kept.translation)) {
             kept[..=at].rotate_right(1);
@@ -269,7 +270,7 @@ fn fetch(state: &State, origin: u64, index: u64, found: &mut Translation) -> Res
     }
     let zone = state.zone(FrameNumber(at.0 / FRAME));
     if let Verdict::Deny(..) = access::check(state, Requestor::NonSecure, zone) {
-        return Err(Fault::SecureTable);
+        return Err(Fault::SecureTable(at));
     }
     found.entries.push(at);
     Ok(state.doubleword(at))

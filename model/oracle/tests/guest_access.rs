@@ -118,7 +118,7 @@ fn d18_an_access_over_two_pages_does_nothing_if_the_second_refuses() {
 }
 
 #[test]
-fn d59_events_of_a_walk_are_the_hosts_interruptions() {
+fn d19_d59_events_of_a_walk_are_the_hosts_interruptions() {
     let mut machine = Machine::running();
     machine.map(PLAIN, Some(machine.state.setup.storage >> 12));
     assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x05, 0));
@@ -131,7 +131,7 @@ fn d59_events_of_a_walk_are_the_hosts_interruptions() {
 
     let mut machine = Machine::running();
     machine.state.donated.insert(FrameNumber(PAGES >> 12), Donated { count: 1, purpose: Purpose::Base });
-    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3d, PLAIN << 12 | FETCH | RIGHT));
+    assert_eq!(machine.store(PLAIN << 12, &[1]), host_takes(0x3d, PAGES | FETCH | RIGHT));
 }
 
 #[test]
@@ -198,10 +198,10 @@ fn d19_d62_addresses_that_the_host_gets_begin_at_the_origin_of_the_guest() {
     assert_eq!(machine.enter(), Outcome::Done);
     assert_eq!(machine.load(SECURE << 12, 1), Outcome::Loaded(vec![0]));
     assert_eq!(machine.load(SIZE, 1), guest_takes(0x05));
-    assert_eq!(machine.load(UNMAPPED << 12, 1), host_takes(0x11, ORIGIN + (UNMAPPED << 12) | FETCH));
+    assert_eq!(machine.load(UNMAPPED << 12, 1), host_takes(0x11, (ORIGIN + (UNMAPPED << 12)) | FETCH));
     machine.leave();
     assert_eq!(machine.enter(), Outcome::Done);
-    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3e, ORIGIN + (PLAIN << 12) | FETCH));
+    assert_eq!(machine.load(PLAIN << 12, 1), host_takes(0x3e, (ORIGIN + (PLAIN << 12)) | FETCH));
 }
 
 #[test]

@@ -250,3 +250,15 @@ fn enter_natively(machine: &mut Machine) -> Outcome {
     assert_eq!((text[0], &text[8..]), (found.code, &found.ipb.to_le_bytes()[..]));
     outcome
 }
+
+#[test]
+fn t20_c96_a_112_is_an_exit_from_which_time_counts() {
+    let mut machine = Machine::new();
+    machine.clock(3_000);
+    machine.map(1, None);
+    assert_eq!(machine.enter(), intercepted(112, 0, 0));
+    assert_eq!(machine.vcpu().last_exit, Some(3_000));
+    machine.map(1, Some(FIRST + 1));
+    machine.poke(DESCRIPTION + 0x28, &1_u64.to_be_bytes());
+    assert!(is_validity(&machine.enter()));
+}

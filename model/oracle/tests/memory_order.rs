@@ -8,7 +8,7 @@ use uvsim_oracle::ids::{CpuNumber, FrameNumber};
 use uvsim_oracle::state::{Boot, Donated, Image, ImageKey, Pending, Purpose, Record, Run};
 
 /// What brings a refusal about, in the machine or in the fields of the call, and the refusal.
-type Cause = (fn(&mut Machine, &mut Vec<u64>), Answer);
+type Cause = (fn(&mut Machine, &mut [u64]), Answer);
 
 /// Tries all sets of causes; `done` is the answer without any.
 fn first_decides(command: u16, fields: &dyn Fn(&Machine) -> Vec<u64>, good: &dyn Fn() -> Machine, causes: &[Cause]) {
@@ -24,24 +24,24 @@ fn first_decides(command: u16, fields: &dyn Fn(&Machine) -> Vec<u64>, good: &dyn
     }
 }
 
-fn unmapped(machine: &mut Machine, _: &mut Vec<u64>) {
+fn unmapped(machine: &mut Machine, _: &mut [u64]) {
     machine.unmap(ALPHA, 3);
 }
 
 /// Where the page was before the frame was taken stays.
-fn taken(machine: &mut Machine, _: &mut Vec<u64>) {
+fn taken(machine: &mut Machine, _: &mut [u64]) {
     machine.place(BETA, 7, Record::Resident(FrameNumber(0x200)));
 }
 
-fn destroyed(machine: &mut Machine, _: &mut Vec<u64>) {
+fn destroyed(machine: &mut Machine, _: &mut [u64]) {
     machine.place(ALPHA, 3, Record::Destroyed);
 }
 
-fn elsewhere(machine: &mut Machine, _: &mut Vec<u64>) {
+fn elsewhere(machine: &mut Machine, _: &mut [u64]) {
     machine.place(ALPHA, 3, Record::Pinned(FrameNumber(0x2f0)));
 }
 
-fn outside(_: &mut Machine, fields: &mut Vec<u64>) {
+fn outside(_: &mut Machine, fields: &mut [u64]) {
     fields[0] = STORAGE;
 }
 
@@ -55,7 +55,7 @@ fn mapped() -> Machine {
 fn d7_q2_import() {
     let range: Cause = (|_, fields| fields[1] = ORIGIN + SIZE, refused(0x103));
     let fields = |_: &Machine| vec![ALPHA.0, ORIGIN + 0x3000];
-    for page in [(elsewhere as fn(&mut Machine, &mut Vec<u64>), refused(0x105)), (destroyed, refused(0x106))] {
+    for page in [(elsewhere as fn(&mut Machine, &mut [u64]), refused(0x105)), (destroyed, refused(0x106))] {
         let causes = [range, (unmapped, refused(0x10a)), (taken, refused(0x104)), page];
         first_decides(IMPORT, &fields, &mapped, &causes);
     }
@@ -109,7 +109,7 @@ fn d51_unpack() {
 
 #[test]
 fn d10_d26_d42_export_and_destroy() {
-    fn last_counter(machine: &mut Machine, _: &mut Vec<u64>) {
+    fn last_counter(machine: &mut Machine, _: &mut [u64]) {
         machine.state.configurations[&ALPHA].pages[&uvsim_oracle::ids::PageIndex(3)].counter = (1 << 56) - 1;
     }
     fn without_cpu() -> Machine {

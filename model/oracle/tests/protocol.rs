@@ -28,8 +28,8 @@ impl Machine {
     }
 
     /// A guest has issued diagnose 0x308 (its own tests are those of guest CPUs).
-    fn asked(&mut self) {
-        self.state.configurations[&ALPHA].reset.pending = Some(Pending { subcode: Some(0), prepared: false });
+    fn asked(&mut self, subcode: u64) {
+        self.state.configurations[&ALPHA].reset.pending = Some(Pending { subcode: Some(subcode), prepared: false });
     }
 
     fn pending(&self) -> Option<Pending> {
@@ -146,17 +146,17 @@ fn q15_d13_prepare_reset_wants_stopped_cpus_and_unshare_all_since() {
 
 #[test]
 fn d79_i36_c98_the_protocol_in_order() {
-    for asked in [true, false] {
+    for asked in [Some(0), Some(1), None] {
         let mut machine = Machine::new();
         let cpu = machine.cpu_of(ALPHA);
         machine.set_state(cpu, 5);
         machine.state.cpus[&cpu].registers = noisy();
-        if asked {
-            machine.asked();
+        if let Some(subcode) = asked {
+            machine.asked(subcode);
         }
         machine.set_state(cpu, 2);
         machine.call(UNSHARE_ALL, &[ALPHA.0]);
-        if asked {
+        if asked.is_some() {
             assert_eq!(machine.set_state(cpu, 5), refused(0x104), "before PREPARE_RESET");
             assert!(machine.by("I-36"));
         }
@@ -168,6 +168,10 @@ fn d79_i36_c98_the_protocol_in_order() {
         assert_eq!(machine.call(RESET, &[cpu.0]), DONE);
         assert_eq!(machine.set_state(cpu, 5), refused(0x104), "a normal reset is not enough");
         assert_eq!(machine.call(RESET_INITIAL, &[cpu.0]), DONE);
+        if asked == Some(0) {
+            assert_eq!(machine.set_state(cpu, 5), refused(0x104), "subcode 0 wants clear resets");
+            assert_eq!(machine.call(RESET_CLEAR, &[cpu.0]), DONE);
+        }
         assert_eq!(machine.set_state(cpu, 5), DONE);
         assert_eq!(machine.pending(), None);
         assert!(machine.cpu(cpu).load_pending, "the PSW comes from guest absolute 0");
@@ -178,7 +182,7 @@ fn d79_i36_c98_the_protocol_in_order() {
 fn d79_a_cpu_reset_before_prepare_reset_does_not_count() {
     let mut machine = Machine::new();
     let cpu = machine.cpu_of(ALPHA);
-    machine.asked();
+    machine.asked(0);
     assert_eq!(machine.call(RESET_CLEAR, &[cpu.0]), DONE);
     machine.call(UNSHARE_ALL, &[ALPHA.0]);
     assert_eq!(machine.call(PREPARE, &[ALPHA.0]), DONE);
@@ -204,6 +208,54 @@ fn d79_a_forgotten_cpu_does_not_hold_the_load_up_but_stays_out() {
     assert_eq!(machine.call(RESET, &[other.0]), DONE);
     assert_eq!(machine.cpu(other).owed, None);
     assert_eq!(machine.set_state(other, 1), DONE);
+}
+
+#[test]
+fn d79_for_subcode_0_a_forgotten_cpu_needs_a_clear_reset() {
+    let mut machine = Machine::new();
+    let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    machine.asked(0);
+    machine.call(UNSHARE_ALL, &[ALPHA.0]);
+    machine.call(PREPARE, &[ALPHA.0]);
+    assert_eq!(machine.call(RESET_CLEAR, &[cpu.0]), DONE);
+    assert_eq!(machine.call(RESET_INITIAL, &[other.0]), DONE);
+    assert_eq!(machine.set_state(cpu, 5), DONE);
+    assert_eq!(machine.call(RESET_INITIAL, &[other.0]), DONE);
+    assert!(matches!(machine.cpu(other).owed, Some((_, false))));
+    assert_eq!(machine.call(RESET_CLEAR, &[other.0]), DONE);
+    assert_eq!(machine.cpu(other).owed, None);
+}
+
+#[test]
+fn d79_of_several_cpu_resets_the_strongest_counts() {
+    let mut machine = Machine::new();
+    let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    machine.call(UNSHARE_ALL, &[ALPHA.0]);
+    machine.call(PREPARE, &[ALPHA.0]);
+    for (command, cpu) in [(RESET_INITIAL, cpu), (RESET, cpu), (RESET, other)] {
+        assert_eq!(machine.call(command, &[cpu.0]), DONE);
+    }
+    assert_eq!(machine.set_state(cpu, 5), DONE);
+    assert_eq!((machine.cpu(cpu).owed, machine.cpu(other).owed), (None, None), "nobody owes anything any more");
+}
+
+#[test]
+fn d79_a_second_load_after_a_reset_takes_the_psw_at_0_too() {
+    let mut machine = Machine::new();
+    let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    machine.call(UNSHARE_ALL, &[ALPHA.0]);
+    machine.call(PREPARE, &[ALPHA.0]);
+    machine.call(RESET_CLEAR, &[cpu.0]);
+    machine.call(RESET_CLEAR, &[other.0]);
+    for cpu in [cpu, other] {
+        assert_eq!(machine.set_state(cpu, 5), DONE);
+        assert!(machine.cpu(cpu).load_pending);
+    }
+    machine.set_state(cpu, 2);
+    assert_eq!(machine.call(RESET, &[cpu.0]), DONE);
+    assert!(machine.cpu(cpu).load_pending, "a normal reset leaves the PSW alone");
+    assert_eq!(machine.call(RESET_INITIAL, &[cpu.0]), DONE);
+    assert!(!machine.cpu(cpu).load_pending, "an initial one makes it zero");
 }
 
 #[test]

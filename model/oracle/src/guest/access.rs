@@ -117,7 +117,10 @@ pub(super) fn reach(
     let translation = match translate(state, issuer.site.host, Space::of_guest(asce), address, world) {
         Ok(translation) => translation,
         Err(Fault::Exception(code)) => return refuse(code, exception_teid(code, address, kind), "T13"),
-        Err(Fault::SecureTable) => return refuse(0x3d, right_teid(state, address, kind), "D59"),
+        // What fails is the fetch of the table entry (D19).
+        Err(Fault::SecureTable(entry)) => {
+            return refuse(0x3d, right_teid(state, VirtualAddress(entry.0), Access::Fetch), "D59");
+        }
     };
     if translation.frame.0 >= state.setup.storage / FRAME {
         return refuse(ADDRESSING, 0, "D59");

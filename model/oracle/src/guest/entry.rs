@@ -55,9 +55,15 @@ pub(crate) fn enter(
             let unchanged = keeping_buffer(state, &next, cpu);
             Ok(reported(state, unchanged, site, &Notice::of(32, 0, u32::from(reason) << 16), rule, world))
         }
-        Err(Failure::Prefix) => {
-            let unchanged = keeping_buffer(state, &next, cpu);
-            Ok(reported(state, unchanged, site, &Notice::bare(112), "T20", world))
+        Err(Failure::Prefix(issuer, given)) => {
+            // Nothing has run, but unlike a validity this is an exit: the timer's window begins anew (C96).
+            let mut exited = keeping_buffer(state, &next, cpu);
+            let now = exited.clock;
+            if let Some(cpu) = exited.cpus.get_mut(&issuer.cpu) {
+                cpu.registers.cpu_timer = given;
+            }
+            timer::charge(&mut exited, &issuer, now);
+            Ok(reported(state, exited, site, &Notice::bare(112), "T20", world))
         }
         Err(Failure::Program(program, rule)) => {
             Ok(after(keeping_buffer(state, &next, cpu), Outcome::Program(program), rule))
@@ -78,8 +84,8 @@ enum Entered {
 enum Failure {
     /// Interception 32, with this reason.
     Invalid(u16, &'static str),
-    /// Interception 112.
-    Prefix,
+    /// Interception 112 of this guest CPU, with this CPU timer.
+    Prefix(Issuer, u64),
     /// A program interruption of the host.
     Program(Program, &'static str),
     Objection(Objection),
@@ -119,7 +125,7 @@ fn try_to_enter(
 ) -> Result<Entered, Failure> {
     let issuer = identified(next, site, block, at)?;
     ready(next, &issuer, block)?;
-    prefix_pages(next, &issuer, world)?;
+    prefix_pages(next, &issuer, block, world)?;
     begin(next, &issuer, block, world)
 }
 
@@ -165,14 +171,14 @@ fn ready(next: &State, issuer: &Issuer, block: &Block) -> Result<(), Failure> {
 }
 
 /// Row 6, T20: both prefix pages are there, whatever it is that is in the way.
-fn prefix_pages(next: &mut State, issuer: &Issuer, world: &mut dyn World) -> Result<(), Failure> {
+fn prefix_pages(next: &mut State, issuer: &Issuer, block: &Block, world: &mut dyn World) -> Result<(), Failure> {
     let prefix = issuer.cpu(next)?.registers.prefix;
     for page in [prefix, prefix.wrapping_add(0x1000)] {
         // Question: does a read-only mapping of a prefix page count as missing?
         match access::reach(next, issuer, GuestAddress(page), Access::Fetch, world) {
             Ok(_) => {}
             Err(Stop::Objection(objection)) => return Err(Failure::Objection(objection)),
-            Err(_) => return Err(Failure::Prefix),
+            Err(_) => return Err(Failure::Prefix(*issuer, block.u64(offset::CPU_TIMER))),
         }
     }
     Ok(())

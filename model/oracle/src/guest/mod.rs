@@ -127,7 +127,6 @@ fn in_sie(state: &State, cpu: CpuNumber) -> Option<(Option<Exit>, Issuer)> {
 fn act(next: &mut State, issuer: &Issuer, step: &GuestStep, world: &mut dyn World) -> Result<Acted, Stop> {
     let quiet = || Ok(Acted::Stays(Outcome::Done, "D18"));
     match step {
-        GuestStep::Leave => quiet(),
         GuestStep::Load { address, length } => {
             let bytes = access::load(next, issuer, *address, *length, world)?;
             Ok(Acted::Stays(Outcome::Loaded(bytes), "T12"))

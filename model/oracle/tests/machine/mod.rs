@@ -197,7 +197,7 @@ impl Machine {
         let configuration = Configuration {
             origin: ORIGIN,
             size: SIZE,
-            asce: tables * 4096 | 0x103,
+            asce: (tables * 4096) | 0x103,
             sca: AbsoluteAddress(0x5000),
             cpus: [(0_u16, cpu)].into_iter().collect(),
             pages: Default::default(),
@@ -268,7 +268,7 @@ impl Machine {
     /// Maps a guest page with these bits of the page entry.
     pub(crate) fn map_with(&mut self, handle: Handle, page: u64, frame: u64, bits: u64) {
         let tables = self.state.configurations[&handle].asce & !0xfff;
-        self.write(tables + 4 * 4096 + page * 8, frame * 4096 | bits);
+        self.write(tables + 4 * 4096 + page * 8, (frame * 4096) | bits);
     }
 
     /// Maps a guest page.
