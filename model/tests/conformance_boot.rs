@@ -541,6 +541,24 @@ fn an_unpacked_page_is_first_sealed_with_counter_one() {
     assert_eq!(machine.frame_state(frame), scene::secure(&machine, &guest, PageIndex(3)));
 }
 
+/// A frame that nobody has stored to holds zeros, and these are ciphertext as good as any.
+#[test]
+fn d27_a_page_unpacked_from_an_untouched_frame_comes_back_as_zeros() {
+    let machine = support::machine(config());
+    let mut host = Host::ready(&machine);
+    let guest = host.create(1);
+    assert_eq!(host.set_parameters(&guest, &header(&machine)), DONE);
+    let frame = host.frame();
+    host.map(&guest, PageIndex(3), frame);
+    assert_eq!(host.call(Command::UnpackImg, &unpack_fields(&guest, 3)), DONE);
+    let mut bytes = [0; 4096];
+    assert!(machine.peek(frame.address(), &mut bytes));
+    assert_ne!(bytes, [0; 4096], "decrypted zeros are none");
+    assert_eq!(host.call(Command::DestroySecCpu, &[(0x18, 8, guest.cpu)]), DONE);
+    assert_eq!(host.call(Command::DestroySecConf, &[(0x18, 8, guest.handle)]), DONE);
+    assert_eq!(host.page_bytes(frame).unwrap(), [0; 4096]);
+}
+
 #[test]
 fn q14_d13_cpu_states() {
     let machine = support::machine(config());

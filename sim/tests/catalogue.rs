@@ -1,7 +1,7 @@
 //! The scenarios of this repository: each passes, says twice the same, and what was committed beside it.
 
 use std::path::{Path, PathBuf};
-use uvsim::run;
+use uvsim::run::{self, Options, Status, human::Human};
 
 /// At least so many scenarios there are.
 const MINIMUM: usize = 40;
@@ -36,6 +36,22 @@ fn each_passes_and_prints_what_is_committed() {
                 wrong.push(format!("{name}: not what is committed: {}\n{RENEW}", difference(&committed, &first)));
             }
             Err(error) => wrong.push(format!("{name}: its .out file: {error}\n{RENEW}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The oracle takes every step of every scenario as well, and agrees.
+#[test]
+fn each_passes_beside_the_oracle() {
+    let options = Options { verify: true, ..Options::default() };
+    let mut wrong = Vec::new();
+    for file in scenarios() {
+        let mut out = Vec::new();
+        let verdict = run::run(std::slice::from_ref(&file), options, &mut Human::new(&mut out, false, 100).quiet(true));
+        if verdict.status != Status::Pass {
+            let text = String::from_utf8_lossy(&anstream::adapter::strip_bytes(&out).into_vec()).into_owned();
+            wrong.push(format!("{}:\n{text}", file.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

@@ -108,8 +108,8 @@ fn words_of(document: &kdl::KdlDocument, take: &mut impl FnMut(&str)) {
                 _ => {}
             }
         }
-        let statement =
-            matches!(node.name().value(), "host" | "guest" | "device" | "check") && node.children().is_none();
+        let declared = node.get("memory").is_some() || node.get("domain").is_some();
+        let statement = matches!(node.name().value(), "host" | "guest" | "device" | "check") && !declared;
         if let Some(verb) = node.get(0).and_then(|value| value.as_string()).filter(|_| statement) {
             take(verb);
         }

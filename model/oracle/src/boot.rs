@@ -31,7 +31,9 @@ pub(crate) fn set_sec_conf_params(state: &State, call: &Call, world: &mut dyn Wo
     }
     let mut next = state.clone();
     let given = u64::from(call.block.u32(0x28));
-    let Some(bytes) = fetch_header(&mut next, call, given, world) else { return refuse(0x0103, 0, "D52") };
+    let Some(bytes) = fetch_header(&mut next, call, given.min(*HEADER.end()), world) else {
+        return refuse(0x0103, 0, "D52");
+    };
     let header = Block { bytes, big_endian: true };
     judge_form(&header, given)?;
     judge_flags(&header, state.setup.generation)?;

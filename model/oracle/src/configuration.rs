@@ -8,7 +8,7 @@ use crate::state::{
     Boot, Configuration, CpuReset, Donated, Purpose, Record, Registers, Reset, Run, SecureCpu, Space, State, Zone,
 };
 use crate::storage::FRAME;
-use crate::translation::{Fault, PRIVATE, REAL_SPACE, translate};
+use crate::translation::{Fault, PRIVATE, REAL_SPACE, prefixed, translate};
 use crate::world::World;
 use imbl::OrdMap;
 
@@ -114,18 +114,25 @@ fn check_variable(
 ) -> Result<Vec<FrameNumber>, Stop> {
     let (VirtualAddress(start), length) = variable_area(&call.block);
     let Some(last) = start.checked_add(length - 1) else { return refuse(0x31, 0, "D11") };
-    let home = state.host[&call.cpu].home;
-    if home & REAL_SPACE != 0 {
+    let (home, translation) = (state.host[&call.cpu].home, state.host[&call.cpu].translation);
+    if translation && home & REAL_SPACE != 0 {
         return refuse(0x30, 0, "D11");
     }
     let mut frames = Vec::new();
     for page in start / FRAME..=last / FRAME {
-        let found = translate(state, call.cpu, Space::of_host(home), VirtualAddress(page * FRAME), world);
-        match found {
-            Err(Fault::Exception(_) | Fault::SecureTable(_)) => return refuse(0x31, 0, "D11"),
-            Ok(found) if found.frame.0 >= state.setup.storage / FRAME => return refuse(0x32, 0, "D11"),
-            Ok(found) => frames.push(found.frame),
+        // As any access (D57): a real address while translation is off.
+        let found = if translation {
+            match translate(state, call.cpu, Space::of_host(home), VirtualAddress(page * FRAME), world) {
+                Ok(found) if !found.protected => found.frame,
+                Ok(_) | Err(Fault::Exception(_) | Fault::SecureTable(_)) => return refuse(0x31, 0, "D11"),
+            }
+        } else {
+            prefixed(state.host[&call.cpu].prefix, FrameNumber(page))
+        };
+        if found.0 >= state.setup.storage / FRAME {
+            return refuse(0x32, 0, "D11");
         }
+        frames.push(found);
     }
     if !start.is_multiple_of(FRAME) {
         return refuse(0x10a, 0, "D11");

@@ -123,9 +123,10 @@ fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) 
     let mut next = before.clone();
     let pages = next.configurations.get_mut(&configuration).map(|configuration| &mut configuration.pages);
     if let Some(page) = pages.and_then(|pages| pages.get_mut(&page))
-        && let Record::Resident(_) = page.record
+        && let Record::Resident(frame) = page.record
     {
         page.counter = counter;
+        page.sealed = Some(before.frame(frame));
     }
     done(next, "D42")
 }

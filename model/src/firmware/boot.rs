@@ -7,6 +7,7 @@ use crate::crypto::{
     HeaderFault, HeaderSecrets, ImageCipher, ImageDigest, ImageDigests, KeyHash, LONGEST_HEADER, SeHeader, plain_flag,
 };
 use crate::storage::FrameState;
+use crate::storage::arena::touch;
 use crate::uvc::Refusal;
 
 /// How far a configuration has come.
@@ -190,6 +191,7 @@ impl Ultravisor {
             if let Some(cipher) = &loading.cipher {
                 cipher.decrypt(page, tweak);
             }
+            frame.set_touched(touch::ALL);
             loading.last_tweak = Some(tweak);
             row.set(PageRecord::Resident(target), false);
             Ok(())

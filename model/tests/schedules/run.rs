@@ -8,11 +8,13 @@ use crate::support::{BLOCK, Host};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
 use uvsim_model::cpu::ChannelRefusal;
 use uvsim_model::storage::{ProgramCode, ProgramInterruption};
 use uvsim_model::uvc::Command;
 use uvsim_model::{Machine, StateDigest};
+use uvsim_verify::SideBySide;
 
 /// What broke, with the id of the rule.
 pub(crate) type Checked<T = ()> = Result<T, String>;
@@ -29,6 +31,8 @@ pub(crate) use ensure;
 /// A machine that has been through INIT_UV and is otherwise untouched.
 struct Prepared {
     machine: Machine,
+    /// Lets the oracle take every step as well, from the first on.
+    side: Arc<SideBySide>,
     /// Every handle it has ever given out (I-32, D20).
     issued: HashSet<u64>,
     fresh: StateDigest,
@@ -59,10 +63,16 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
         public: 0,
         next_frame: 0,
     };
-    run.schedule(schedule)?;
+    // Where the oracle sees something else as well, it tells more.
+    let told =
+        |error| prepared.side.difference().map_or(error, |difference| format!("the oracle differs:\n{difference}"));
+    run.schedule(schedule).map_err(told)?;
     let used_up = run.reference.pending.values().all(|counts| *counts == (0, 0, false));
     let log = std::mem::take(&mut run.log);
     drop(run);
+    if let Some(difference) = prepared.side.finish(&prepared.machine) {
+        return Err(format!("the model and its oracle differ:\n{difference}"));
+    }
     let left = prepared.machine.state_digest(None);
     ensure!(left == prepared.fresh, "I-33: teardown leaves {left:?}, the machine was {:?}", prepared.fresh);
     // Injected answers outlive a schedule if only a guest could have used them up.
@@ -78,14 +88,15 @@ pub(crate) fn throw_machines_away() {
 }
 
 fn prepare(setup: Setup) -> Prepared {
-    let machine = Machine::new(setup.config()).expect("the configuration is sound");
+    let mut machine = Machine::new(setup.config()).expect("the configuration is sound");
+    let side = SideBySide::watch(&mut machine);
     let mut host = Host::new(&machine);
     assert_eq!(host.init(), crate::support::DONE);
     lay_tables(&mut host);
     host.store(BLOCK, &[0; 0x2000]);
     drop(host);
     let fresh = machine.state_digest(None);
-    Prepared { machine, issued: HashSet::new(), fresh }
+    Prepared { machine, side, issued: HashSet::new(), fresh }
 }
 
 /// Segment and page tables of both slots, without a mapping.

@@ -12,19 +12,23 @@ use crate::step::{Access, Outcome, Program};
 use crate::world::World;
 use crate::{After, Objection};
 
-/// Reasons of validity interceptions. The Ultravisor's have the upper byte 0x20.
-// Question: the numbers below 0x20xx are in no table; these follow the order of the checks (D80).
-mod reason {
-    pub(super) const CONFIGURATION: u16 = 0x2001;
-    pub(super) const CPU: u16 = 0x2002;
-    pub(super) const SPACE: u16 = 0x2003;
-    pub(super) const DESCRIPTION: u16 = 0x2004;
-    pub(super) const IN_SIE: u16 = 0x2005;
-    pub(super) const TIMER: u16 = 0x2006;
-    pub(super) const NOT_VERIFIED: u16 = 0x2007;
-    pub(super) const RESET: u16 = 0x2008;
-    pub(super) const NOT_OPERATING: u16 = 0x2009;
-    pub(super) const INJECTION: u16 = 0x200a;
+/// Reasons of validity interceptions, as the book numbers them (°).
+pub(super) mod reason {
+    pub(in super::super) const CONFIGURATION: u16 = 0x2001;
+    pub(in super::super) const CPU: u16 = 0x2002;
+    pub(in super::super) const FOREIGN_CPU: u16 = 0x2003;
+    pub(in super::super) const SPACE: u16 = 0x2004;
+    pub(in super::super) const DESCRIPTION: u16 = 0x2005;
+    pub(in super::super) const IN_SIE: u16 = 0x2006;
+    pub(in super::super) const TIMER: u16 = 0x2007;
+    pub(in super::super) const NOT_VERIFIED: u16 = 0x2008;
+    pub(in super::super) const NOT_OPERATING: u16 = 0x2009;
+    pub(in super::super) const RESET: u16 = 0x200a;
+    pub(in super::super) const INJECTION: u16 = 0x200b;
+    pub(in super::super) const NO_INTERRUPTION: u16 = 0x200c;
+    pub(in super::super) const NOT_ENABLED: u16 = 0x200d;
+    pub(in super::super) const EXCEPTION: u16 = 0x200e;
+    pub(in super::super) const INCOMPLETE: u16 = 0x200f;
 }
 
 /// START INTERPRETIVE EXECUTION (D80): checks in order, and nothing has changed if one fails. Then the PSW that a
@@ -137,7 +141,7 @@ fn identified(next: &State, site: Site, block: &Block, at: AbsoluteAddress) -> R
     };
     let Some(kept) = next.cpus.get(&cpu) else { return Err(Failure::Invalid(reason::CPU, "C93")) };
     if kept.configuration != configuration {
-        return Err(Failure::Invalid(reason::CPU, "C94"));
+        return Err(Failure::Invalid(reason::FOREIGN_CPU, "C94"));
     }
     if next.host.get(&site.host).is_none_or(|host| host.primary != owner.asce) {
         return Err(Failure::Invalid(reason::SPACE, "C92"));
@@ -194,9 +198,7 @@ fn begin(next: &mut State, issuer: &Issuer, block: &Block, world: &mut dyn World
         issuer.cpu_mut(next)?.registers.psw = psw;
     }
     let cpu = issuer.cpu(next)?;
-    let Some(injected) = injection::asked(cpu, block) else {
-        return Err(Failure::Invalid(reason::INJECTION, "C97"));
-    };
+    let injected = injection::asked(cpu, block).map_err(|reason| Failure::Invalid(reason, "C97"))?;
     let completes = !matches!(injected, Some(Injection::Program(_)));
     if let Some(outstanding) = issuer.cpu_mut(next)?.outstanding.take().filter(|_| completes) {
         complete(next, issuer, block, &outstanding, world)?;

@@ -2,6 +2,7 @@
 //! carries them out itself, through the prefix area that the host cannot see.
 
 use super::description::{Encoder, offset};
+use super::entry::reason;
 use super::{Issuer, Stop, access};
 use crate::call::Block;
 use crate::host::{self, Part};
@@ -21,22 +22,33 @@ pub(super) enum Injection {
     Program(u16),
 }
 
-/// What the injection control (Q23) asks for. `None`: it cannot be had, which is a validity interception.
-pub(super) fn asked(cpu: &SecureCpu, block: &Block) -> Option<Option<Injection>> {
+/// What the injection control (Q23) asks for. An error is the reason of a validity interception.
+pub(super) fn asked(cpu: &SecureCpu, block: &Block) -> Result<Option<Injection>, u16> {
     let (mask, control) = (cpu.registers.psw.0, cpu.registers.control);
     let outstanding = cpu.outstanding.as_ref();
-    // Question: may an interruption come together with the completion of an instruction (interception 104)?
-    let (injection, allowed) = match block.u8(offset::INJECTION) {
-        0 => return Some(None),
-        1 => (Injection::MachineCheck, mask & super::MACHINE_CHECKS != 0),
-        2 => (Injection::External, mask & super::EXTERNAL != 0 && takes_external(control[0], block)),
-        3 => (Injection::Io, mask & super::IO != 0 && control[6] & interruption_subclass(block) != 0),
-        4 => (Injection::Restart, true),
-        0x10 => (Injection::Program(0x06), outstanding.is_some_and(|left| left.takes_specification)),
-        0x11 => (Injection::Program(0x15), outstanding.is_some_and(|left| left.takes_operand)),
-        _ => return None,
+    let exception = |admitted: bool, code| match admitted {
+        true => Ok(Some(Injection::Program(code))),
+        false => Err(reason::EXCEPTION),
     };
-    allowed.then_some(Some(injection))
+    // The interruption, the PSW bit that lets it in, and what the control registers say; `None`: there is no such one.
+    let (injection, bit, subclass) = match block.u8(offset::INJECTION) {
+        0 => return Ok(None),
+        1 => (Injection::MachineCheck, super::MACHINE_CHECKS, takes_machine_check(control[14], block)),
+        2 => (Injection::External, super::EXTERNAL, takes_external(control[0], block)),
+        3 => (Injection::Io, super::IO, Some(control[6] & interruption_subclass(block) != 0)),
+        4 => (Injection::Restart, 0, Some(true)),
+        0x10 => return exception(outstanding.is_some_and(|left| left.takes_specification), 0x06),
+        0x11 => return exception(outstanding.is_some_and(|left| left.takes_operand), 0x15),
+        _ => return Err(reason::INJECTION),
+    };
+    if outstanding.is_some() {
+        return Err(reason::INCOMPLETE);
+    }
+    match subclass {
+        None => Err(reason::NO_INTERRUPTION),
+        Some(true) if mask & bit == bit => Ok(Some(injection)),
+        Some(_) => Err(reason::NOT_ENABLED),
+    }
 }
 
 /// Carries an interruption out: its data and the old PSW go to the prefix area, the new PSW comes from there.
@@ -110,10 +122,8 @@ fn data(encode: &Encoder, block: &Block, injection: Injection) -> Vec<(u64, Vec<
     }
 }
 
-/// Whether control register 0 lets an external interruption of this code in. A code without a subclass mask needs
-/// none.
-fn takes_external(control: u64, block: &Block) -> bool {
-    // Question: which subclass masks of control register 0 are looked at?
+/// Whether control register 0 lets an external interruption of this code in. `None`: no such code.
+fn takes_external(control: u64, block: &Block) -> Option<bool> {
     let subclass = match block.u16(offset::EXTERNAL_CODE) {
         0x1200 => 0x8000,
         0x1201 => 0x4000,
@@ -124,9 +134,22 @@ fn takes_external(control: u64, block: &Block) -> bool {
         0x0040 => 0x0040,
         0x1407 => 0x0020,
         0x1406 => 0x0010,
-        _ => return true,
+        _ => return None,
     };
-    control & subclass != 0
+    Some(control & subclass != 0)
+}
+
+/// Whether control register 14 lets a machine check in: system and instruction-processing damage (bits 0 and 1 of the
+/// interruption code) have no mask; the others are let in if one of theirs is on. `None`: it tells of nothing.
+fn takes_machine_check(control: u64, block: &Block) -> Option<bool> {
+    let code = block.u64(offset::MACHINE_CHECK_CODE);
+    let present = |bit: u32| code & 1 << (63 - bit) != 0;
+    let exigent = present(0) || present(1);
+    // Recovery, timing facility, external damage, degradation, warning, channel report: bit, mask.
+    let masks = [(2, 36), (4, 38), (5, 38), (7, 37), (8, 39), (9, 35)];
+    let mut found = masks.into_iter().filter(|&(bit, _)| present(bit)).peekable();
+    let any = exigent || found.peek().is_some();
+    any.then(|| exigent || found.any(|(_, mask)| control & 1 << (63 - mask) != 0))
 }
 
 /// The mask in control register 6 for the subclass in an I/O-interruption word.
