@@ -1,7 +1,7 @@
 //! Raw calls as bytes.
 
 use super::bytes::{Input, Output};
-use super::verbs::{buffer, guest, vcpu};
+use super::operands::{buffer, guest, vcpu};
 use crate::scenario::{FieldValue, UvcCall};
 use uvsim_model::address::PageIndex;
 use uvsim_model::uvc::{Command, Field, HEADER_LENGTH};

@@ -44,7 +44,12 @@ const EXEMPT_ROWS: [(&str, &str); 8] = [
 ];
 
 /// Answers that no statement gets, and why.
-const EXEMPT_ANSWERS: [(&str, &str); 0] = [];
+const EXEMPT_ANSWERS: [(&str, &str); 4] = [
+    ("create-sec-conf 0x0030", "the host of a scenario has tables in its home space"),
+    ("create-sec-conf 0x0032", "the host of a scenario maps nothing that lies outside storage"),
+    ("destroy-sec-cpu 0x0103", "every guest statement leaves SIE before the next one"),
+    ("conv-from-sec-stor 0x0105", "a counter comes to its end after 2^56 exports"),
+];
 
 /// All goals, and how far this coverage reaches.
 #[must_use]

@@ -15,6 +15,8 @@ mod coverage;
 mod draw;
 mod goals;
 mod mutate;
+mod notation;
+mod operands;
 mod run;
 pub mod seeds;
 mod seen;

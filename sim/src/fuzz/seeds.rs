@@ -6,18 +6,19 @@ use crate::refusals;
 use crate::scenario::{FieldValue, GuestId, GuestState, Injection, PvCommand, Scenario, Source, UvcCall, Verb};
 use std::path::Path;
 use uvsim_model::address::PageIndex;
-use uvsim_model::config::MachineConfig;
+use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::seed::{Purpose, Seed};
 use uvsim_model::uvc::{Command, HandleKind, Issuer};
 
 /// The scenarios, by name.
-pub const SEEDS: [(&str, &str); 11] = [
+pub const SEEDS: [(&str, &str); 12] = [
     ("header.kdl", include_str!("seeds/header.kdl")),
     ("header_z15.kdl", include_str!("seeds/header_z15.kdl")),
     ("image.kdl", include_str!("seeds/image.kdl")),
     ("init.kdl", include_str!("seeds/init.kdl")),
     ("late.kdl", include_str!("seeds/late.kdl")),
     ("life.kdl", include_str!("seeds/life.kdl")),
+    ("orphans.kdl", include_str!("seeds/orphans.kdl")),
     ("paging.kdl", include_str!("seeds/paging.kdl")),
     ("queries.kdl", include_str!("seeds/queries.kdl")),
     ("reset.kdl", include_str!("seeds/reset.kdl")),
@@ -33,7 +34,7 @@ pub fn all() -> Vec<Case> {
         Case::from_scenario(&scenario).ok()
     };
     let mut cases: Vec<Case> = SEEDS.iter().filter_map(case).collect();
-    cases.push(general());
+    cases.extend(refusals::built().map(general));
     cases.push(uninitialised());
     cases.extend(secret_flag());
     cases
@@ -42,25 +43,24 @@ pub fn all() -> Vec<Case> {
 const ALPHA: GuestId = GuestId(0);
 const NOBODY: u64 = 0xdead;
 
-/// What every call looks at: who issues it, its length, its handle, what is injected.
-fn general() -> Case {
-    let mut deeds = Vec::new();
-    for command in refusals::built() {
-        let guests = command.row().issuer == Issuer::Guest;
-        let good = call(command, true);
-        deeds.push(issued(good.clone(), !guests));
-        deeds.push(issued(UvcCall { length: 8, ..good.clone() }, guests));
-        deeds.push(issued(call(command, false), guests));
-        for injection in [Injection::Busy(1), Injection::Partial(1)] {
-            deeds.push(Deed { cpu: 0, verb: Verb::HostInject { command, injection } });
-            deeds.push(issued(good.clone(), guests));
-        }
-        if command.row().issuer == Issuer::Both {
-            deeds.push(issued(good.clone(), true));
-            deeds.push(issued(good, false));
-        }
+/// What a call looks at like every other: who issues it, its length, its handle, what is injected.
+fn general(command: Command) -> Case {
+    let guests = command.row().issuer == Issuer::Guest;
+    let good = call(command, true);
+    let mut deeds = vec![
+        issued(good.clone(), !guests),
+        issued(UvcCall { length: 8, ..good.clone() }, guests),
+        issued(call(command, false), guests),
+    ];
+    for injection in [Injection::Busy(1), Injection::Partial(1)] {
+        deeds.push(Deed { cpu: 0, verb: Verb::HostInject { command, injection } });
+        deeds.push(issued(good.clone(), guests));
     }
-    Case::new(Setup { guests: vec![GuestSetup::default()], ..Setup::default() }, deeds)
+    if command.row().issuer == Issuer::Both {
+        deeds.push(issued(good, false));
+    }
+    // The generation that installs all of them.
+    Case::new(Setup { generation: Generation::Z17, ..Setup::default() }, deeds)
 }
 
 /// Every call of a host before INIT_UV.
@@ -79,7 +79,7 @@ fn secret_flag() -> Option<Case> {
     let recipe = Recipe {
         recipients: &[keys.host.public().clone()],
         flags: USUAL_FLAGS,
-        secret_flags: 1 << 62,
+        secret_flags: 1,
         psw: [USUAL_PSW_MASK, 0],
         keys: ImageKeys::draw(&mut Seed(setup.seed).stream(Purpose::Fuzz)),
         components: Vec::new(),

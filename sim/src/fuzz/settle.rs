@@ -1,7 +1,7 @@
 //! What a case says is changed until it names only things that there are.
 
 use super::case::{
-    BUFFERS, Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, MOST_CPUS, MOST_GUESTS, MOST_IMAGE, MOST_MEMORY,
+    Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, MOST_CPUS, MOST_GUESTS, MOST_IMAGE, MOST_MEMORY,
     MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup,
 };
 use crate::scenario::{
@@ -38,7 +38,7 @@ impl Case {
     pub(super) fn settle(&mut self) {
         self.setup.settle();
         self.statements.truncate(MOST_STATEMENTS);
-        let mut settler = Settler { setup: &self.setup, saved: [false; BUFFERS], added: BTreeSet::new() };
+        let mut settler = Settler { setup: &self.setup, saved: Vec::new(), added: BTreeSet::new() };
         self.statements.retain_mut(|deed| settler.settle(deed));
         // The end of a case looks at the invariants anyway.
         while self.statements.last().is_some_and(|deed| deed.verb == Verb::CheckInvariants) {
@@ -96,7 +96,8 @@ impl GuestSetup {
 
 struct Settler<'a> {
     setup: &'a Setup,
-    saved: [bool; BUFFERS],
+    /// Buffers in the order in which they are saved first, which is that of their numbers in a scenario.
+    saved: Vec<BufferId>,
     added: BTreeSet<(GuestId, u16)>,
 }
 
@@ -223,10 +224,14 @@ impl Settler<'_> {
         pages.last = pages.first;
     }
 
-    fn save(&mut self, buffer: Option<BufferId>) {
-        if let Some(slot) = buffer.and_then(|buffer| self.saved.get_mut(buffer.0)) {
-            *slot = true;
-        }
+    fn save(&mut self, buffer: &mut Option<BufferId>) {
+        let Some(buffer) = buffer else { return };
+        let known = self.saved.iter().position(|saved| saved == buffer);
+        let number = known.unwrap_or_else(|| {
+            self.saved.push(*buffer);
+            self.saved.len() - 1
+        });
+        buffer.0 = number;
     }
 
     fn read(&mut self, read: &mut Read) {
@@ -234,7 +239,7 @@ impl Settler<'_> {
         let room = PAGE_SIZE as u16 - read.offset;
         read.length = Some(read.length.unwrap_or(room).clamp(1, room));
         read.compare = None;
-        self.save(read.save);
+        self.save(&mut read.save);
     }
 
     /// Whether there is anything to write. A buffer fits wherever it comes from only from the first byte on.
@@ -247,7 +252,9 @@ impl Settler<'_> {
             }
             Source::Buffer(buffer) => {
                 *offset = 0;
-                self.saved.get(buffer.0).copied().unwrap_or(false)
+                let number = self.saved.iter().position(|saved| saved == buffer);
+                buffer.0 = number.unwrap_or(0);
+                number.is_some()
             }
         }
     }
@@ -258,7 +265,7 @@ impl Settler<'_> {
             PvCommand::Unpack(unpack) if !matches!(unpack.part, ImagePart::Component(_)) => {
                 (unpack.address, unpack.size, unpack.tweak) = (None, None, None);
             }
-            PvCommand::Info { save } => self.save(*save),
+            PvCommand::Info { save } => self.save(save),
             PvCommand::AsyncCleanupPerform { pages: None, signal } => *signal = false,
             _ => {}
         }
@@ -280,7 +287,7 @@ impl Settler<'_> {
             self.value(field.size, value);
         }
         call.fields = fields;
-        self.save(call.save);
+        self.save(&mut call.save);
     }
 
     fn value(&self, size: u8, value: &mut FieldValue) {

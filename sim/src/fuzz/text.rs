@@ -2,10 +2,10 @@
 
 use super::call::usual_length;
 use super::case::{Case, Deed, GuestSetup, LoadContent, Setup};
+use super::notation::{At, Hex, Name, Part, Purge, Quoted, Reading, Value, Writing};
 use crate::kernel::Observed;
 use crate::scenario::{
-    CpuReset, FaultPolicy, FieldValue, GuestDiagnose, GuestId, GuestState, ImagePart, Injection, MpState, Outcome,
-    Pages, PvCommand, Read, Source, UvcCall, Verb,
+    CpuReset, FaultPolicy, GuestDiagnose, GuestId, GuestState, Injection, MpState, Outcome, PvCommand, UvcCall, Verb,
 };
 use std::fmt::{self, Display, Write};
 use uvsim_model::config::{ChangeDetection, CipherProfile, Generation};
@@ -305,103 +305,4 @@ fn write_call(f: &mut fmt::Formatter<'_>, call: &UvcCall) -> fmt::Result {
         write!(f, " skew={}", call.skew)?;
     }
     call.save.map_or(Ok(()), |buffer| write!(f, " save=b{}", buffer.0))
-}
-
-struct Name(GuestId);
-
-impl Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(GUESTS.get(self.0.0).copied().unwrap_or("nobody"))
-    }
-}
-
-struct At(Pages);
-
-impl Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", Name(self.0.guest), self.0.first.0)
-    }
-}
-
-struct Purge(bool);
-
-impl Display for Purge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 { "" } else { " purge=#false" })
-    }
-}
-
-struct Part(ImagePart);
-
-impl Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ImagePart::All => Ok(()),
-            ImagePart::Component(number) => write!(f, " component={number}"),
-            ImagePart::Page(number) => write!(f, " page={number}"),
-        }
-    }
-}
-
-struct Reading<'a>(&'a Read, bool);
-
-impl Display for Reading<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Read { offset, length, save, .. }, saves) = self;
-        if *offset != 0 {
-            write!(f, " offset={offset}")?;
-        }
-        length.map_or(Ok(()), |length| write!(f, " len={length}"))?;
-        save.filter(|_| *saves).map_or(Ok(()), |buffer| write!(f, " save=b{}", buffer.0))
-    }
-}
-
-struct Writing<'a>(u16, &'a Source);
-
-impl Display for Writing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 != 0 {
-            write!(f, " offset={}", self.0)?;
-        }
-        match self.1 {
-            Source::Bytes(bytes) => write!(f, " hex=\"{}\"", Hex(bytes)),
-            Source::Buffer(buffer) => write!(f, " from=b{}", buffer.0),
-        }
-    }
-}
-
-struct Value(FieldValue);
-
-impl Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            FieldValue::Number(number) => write!(f, "{number:#x}"),
-            FieldValue::Handle(guest) => write!(f, "(handle){}", Name(guest)),
-            FieldValue::Cpu(guest, vcpu) => write!(f, "(cpu)\"{}:{vcpu}\"", Name(guest)),
-            FieldValue::Frame(guest, page) => write!(f, "(frame)\"{}:{}\"", Name(guest), page.0),
-            FieldValue::Page(guest, page) => write!(f, "(page)\"{}:{}\"", Name(guest), page.0),
-            FieldValue::Header(guest) => write!(f, "(header){}", Name(guest)),
-            FieldValue::HeaderLength(guest) => write!(f, "(header-length){}", Name(guest)),
-            FieldValue::TweakPrefix(guest, page) => write!(f, "(tweak-prefix)\"{}:{}\"", Name(guest), page.0),
-            FieldValue::TweakOffset(guest, page) => write!(f, "(tweak-offset)\"{}:{}\"", Name(guest), page.0),
-        }
-    }
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// A text between quotes; what would end it, or is not for the eye, becomes a blank.
-struct Quoted<'a>(&'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |c: char| if c == '"' || c == '\\' || c.is_control() { ' ' } else { c };
-        write!(f, "\"{}\"", self.0.chars().map(shown).collect::<String>())
-    }
 }
