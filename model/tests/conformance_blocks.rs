@@ -150,6 +150,26 @@ fn d05_import_and_unpack_of_the_frame_of_the_block() {
 }
 
 #[test]
+fn d05_unshare_all_over_its_own_block() {
+    let machine = support::machine(config());
+    let mut host = Host::ready(&machine);
+    let guest = host.start(1);
+    let frame = host.shared(&guest, PageIndex(3), b"open");
+    assert_eq!(host.set_state(&guest, 2), DONE);
+    let at = frame.address().0;
+    for pinned in [false, true] {
+        for block in [at, at + 0x800, at + 0xfc0] {
+            host.refuse_at(block, 0x0340, 0x40, &[(0x18, 8, guest.handle)], refused(0x102));
+        }
+        if !pinned {
+            assert_eq!(host.pin(frame), DONE);
+        }
+    }
+    assert_eq!(host.unshare_all(&guest), DONE);
+    assert!(machine.frame_state(frame).is_secure());
+}
+
+#[test]
 fn d08_a_block_in_a_shared_page_does_not_keep_its_import_from_succeeding() {
     let machine = support::machine(config());
     let mut host = Host::ready(&machine);

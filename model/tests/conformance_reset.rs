@@ -238,6 +238,26 @@ fn the_load_waits_for_page_0_and_takes_what_it_finds() {
     assert_eq!(host.enter(&guest).unwrap().psw(), psw);
 }
 
+/// A normal CPU reset leaves the PSW: that of a load too which the next entry reads. The others clear it.
+#[test]
+fn q14_a_normal_reset_leaves_the_load_of_the_psw_as_it_is() {
+    for (command, psw) in [(Command::CpuReset, LONG_PSW), (Command::CpuResetInitial, Psw::default())] {
+        let machine = support::machine(config());
+        let mut host = Host::ready(&machine);
+        let guest = host.start(1);
+        store_short_psw(&mut host, &guest);
+        assert_eq!(host.set_state(&guest, 2), DONE);
+        assert_eq!(host.unshare_all(&guest), DONE);
+        assert_eq!(host.prepare_reset(&guest), DONE);
+        assert_eq!(host.cpu_call(Command::CpuResetInitial, guest.cpu), DONE);
+        assert_eq!(host.set_state(&guest, 5), DONE);
+        assert_eq!(host.set_state(&guest, 2), DONE);
+        assert_eq!(host.cpu_call(command, guest.cpu), DONE);
+        assert_eq!(host.set_state(&guest, 1), DONE);
+        assert_eq!(host.enter(&guest).unwrap().psw(), psw);
+    }
+}
+
 #[test]
 fn an_injection_meets_the_psw_that_is_still_to_be_loaded() {
     let machine = support::machine(config());

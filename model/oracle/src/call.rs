@@ -178,15 +178,15 @@ pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn
             let frames = parts.iter().map(|part| FrameNumber(part.address.0 / FRAME)).collect();
             let call = Call { issuer: Issuer::Host, cpu, block, frames };
             let (counted, again) = command::injected(&next, command);
-            let ruling = match command::handles(&next, command, &call.block) {
-                Err(refusal) => Err(Stop::Refused(refusal)),
-                Ok(()) => match again {
-                    Some(condition) => {
-                        next = counted;
-                        Err(Stop::Again(condition))
-                    }
-                    None => command.perform(&next, &call, world),
-                },
+            let handles = command::handles(&next, command, &call.block);
+            if again.is_some() {
+                // A call that is refused for its handle counts as well.
+                next = counted;
+            }
+            let ruling = match (handles, again) {
+                (Err(refusal), _) => Err(Stop::Refused(refusal)),
+                (Ok(()), Some(condition)) => Err(Stop::Again(condition)),
+                (Ok(()), None) => command.perform(&next, &call, world),
             };
             if let Err(Stop::Refused(refusal)) = &ruling
                 && let Some((address, length)) = command.operand(&call.block, refusal.rc)

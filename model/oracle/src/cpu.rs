@@ -41,10 +41,14 @@ pub(crate) fn cpu_set_state(state: &State, call: &Call, _world: &mut dyn World) 
         let psw = judge_load(state, handle)?;
         reset::finish(&mut next, cpu.configuration);
         cpu.owed = None;
+        cpu.outstanding = None;
         // After a reset the PSW is that at guest absolute 0, when the CPU is entered.
         cpu.load_pending = next.configurations.get(&cpu.configuration).is_some_and(|owner| owner.reset.finished);
         if !cpu.load_pending {
             cpu.registers.psw = psw;
+        }
+        if let Some(owner) = next.configurations.get_mut(&cpu.configuration) {
+            owner.reset.started = true;
         }
     }
     if run == Run::Operating

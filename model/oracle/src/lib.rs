@@ -105,13 +105,13 @@ fn operate(before: &State, cpu: CpuNumber, operating: bool) -> After {
     done(next, "D17")
 }
 
-/// The next calls of a command end differently (Q19, D17).
+/// The next calls of a command end differently (Q19, D17). Counts add up.
 fn inject(before: &State, command: u16, injection: Injection) -> After {
     let mut next = before.clone();
     let (mut busy, mut partial, mut late) = before.injected.get(&command).copied().unwrap_or_default();
     match injection {
-        Injection::Busy(count) => busy = count,
-        Injection::Partial(count) => partial = count,
+        Injection::Busy(count) => busy = busy.saturating_add(count),
+        Injection::Partial(count) => partial = partial.saturating_add(count),
         Injection::LateFailure => late = true,
     }
     next.injected.insert(command, (busy, partial, late));

@@ -97,6 +97,7 @@ pub(crate) fn reset(state: &State, cpu: CpuNumber, kind: MachineReset) -> After 
     next.registered.clear();
     next.configurations.clear();
     next.cpus.clear();
+    next.injected.clear();
     let numbers: Vec<CpuNumber> = next.host.keys().copied().collect();
     numbers.into_iter().for_each(|number| next.purge_cpu(number));
     After { state: next, outcome: Outcome::Done, rules: vec!["T43", "D29"] }

@@ -31,7 +31,11 @@ pub(crate) fn prepare_reset(state: &State, call: &Call, _world: &mut dyn World) 
 /// A guest has asked for a reset by diagnose 0x308, subcode 0 or 1: its configuration waits for one (D79).
 pub(crate) fn request(state: &State, configuration: Handle, subcode: u64) -> State {
     let mut next = state.clone();
-    next.set_pending(configuration, Some(Pending { subcode: Some(subcode), prepared: false }));
+    let asked = state.configurations.get(&configuration).and_then(|owner| owner.reset.pending);
+    // Of two requests the stronger counts.
+    let stronger = asked.filter(|pending| !pending.prepared).and_then(|pending| pending.subcode);
+    let subcode = Some(stronger.map_or(subcode, |earlier| earlier.min(subcode)));
+    next.set_pending(configuration, Some(Pending { subcode, prepared: false }));
     next
 }
 
@@ -68,7 +72,8 @@ pub(crate) fn finish(next: &mut State, owner: Handle) {
     if configuration.reset.pending.take().is_none() {
         return;
     }
-    configuration.reset.finished = true;
+    // The PSW of the image is not skipped by a reset before the first start.
+    configuration.reset.finished |= configuration.reset.started;
     let cpus: Vec<Handle> = configuration.cpus.values().copied().collect();
     for cpu in cpus {
         if let Some(cpu) = next.cpus.get_mut(&cpu) {

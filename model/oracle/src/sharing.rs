@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Ruling, refuse};
 use crate::ids::{FrameNumber, Handle, PageIndex};
-use crate::state::{Record, Registered, Registration, Run, State, Zone};
+use crate::state::{Page, Record, Registered, Registration, Run, State, Zone};
 use crate::storage::FRAME;
 use crate::world::World;
 
@@ -39,12 +39,19 @@ pub(crate) fn unpin_page_shared(state: &State, call: &Call, _world: &mut dyn Wor
     }
 }
 
-/// SET_UNSHARED_ALL 0x0340: Q15, T70–T72, D25.
+/// SET_UNSHARED_ALL 0x0340: D5, Q15, T70–T72, D25.
 pub(crate) fn set_unshared_all(state: &State, call: &Call, _world: &mut dyn World) -> Ruling {
     let owner = Handle(call.block.u64(0x18));
     let Some(configuration) = state.configurations.get(&owner) else { return refuse(0x0020, 0, "D2") };
     if state.operates(owner) {
         return refuse(0x0101, 0, "Q15");
+    }
+    let holds_block = |page: &Page| match page.record {
+        Record::Shared(Some(frame)) | Record::Pinned(frame) => call.frames.contains(&frame),
+        _ => false,
+    };
+    if configuration.pages.values().any(holds_block) {
+        return refuse(0x0102, 0, "D5");
     }
     let mut next = state.clone();
     let mut rule = "D25";

@@ -255,7 +255,9 @@ pub struct Reset {
     pub pending: Option<Pending>,
     /// SET_UNSHARED_ALL was done since the CPUs stopped.
     pub unshared: bool,
-    /// A reset was finished: from now on a load takes the PSW from guest absolute 0.
+    /// A CPU was loaded at least once.
+    pub started: bool,
+    /// A reset was finished after that: from now on a load takes the PSW from guest absolute 0.
     pub finished: bool,
 }
 

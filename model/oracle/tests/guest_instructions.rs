@@ -211,11 +211,21 @@ fn q22_sigp_is_a_notification() {
     assert_eq!(machine.vcpu().outstanding, None);
 }
 
+/// The host waits for every change of masks.
+fn announce(machine: &mut Machine) {
+    machine.poke(DESCRIPTION, &0x0300_0000_u32.to_be_bytes());
+    machine.poke(DESCRIPTION + 0x44, &[0x82, 0x02]);
+    machine.poke(DESCRIPTION + 0x48, &0x0040_0000_u32.to_be_bytes());
+}
+
 #[test]
 fn d80_a_guest_that_lets_more_interruptions_in_tells_so() {
     let load = |mask| GuestStep::LoadPsw { mask, address: 0x1000 };
     for (mask, code) in [(EXTERNAL, 100), (IO, 100), (MACHINE_CHECKS, 96), (MACHINE_CHECKS | IO, 96)] {
         let mut machine = Machine::running();
+        assert_eq!(machine.act(load(mask)), Outcome::Done, "nobody waits for it");
+        assert_eq!(machine.act(load(0)), Outcome::Done);
+        announce(&mut machine);
         assert_eq!(machine.act(load(mask)), intercepted(code, 0, 0));
         assert_eq!(machine.vcpu().registers.psw, (mask, 0x1000));
         machine.leave();
@@ -225,6 +235,7 @@ fn d80_a_guest_that_lets_more_interruptions_in_tells_so() {
     }
     for (number, exit) in [(0, true), (6, true), (14, true), (1, false), (13, false)] {
         let mut machine = Machine::running();
+        announce(&mut machine);
         let outcome = machine.act(GuestStep::LoadControl { number, value: 0x200 });
         assert_eq!(outcome, if exit { intercepted(100, 0, 0) } else { Outcome::Done });
         assert_eq!(machine.vcpu().registers.control[usize::from(number)], 0x200);
@@ -283,11 +294,13 @@ fn q23_an_io_interruption_needs_psw_and_its_subclass() {
 #[test]
 fn q23_machine_checks_need_the_psw_and_restarts_nothing() {
     let mut machine = Machine::new();
-    inject(&mut machine, 1, &[(0xc0, &8_u64.to_be_bytes())]);
+    inject(&mut machine, 1, &[(0xc0, &(1_u64 << 63).to_be_bytes())]);
     assert!(is_validity(&machine.enter()));
     machine.vcpu().registers.psw = (MACHINE_CHECKS, 9);
+    machine.vcpu().registers.general[15] = 0x77;
     assert_eq!(machine.enter(), Outcome::Done);
-    assert_eq!((doubleword(&machine, 0xe8), doubleword(&machine, 0x168)), (8, 9));
+    assert_eq!((doubleword(&machine, 0xe8), doubleword(&machine, 0x168)), (1 << 63, 9));
+    assert_eq!((doubleword(&machine, 0x12f8), doubleword(&machine, 0x1308)), (0x77, 9), "save areas");
 
     let mut machine = Machine::new();
     put_new_psw(&mut machine, 0x1a0, (0, 77));
@@ -312,13 +325,13 @@ fn d80_a_loaded_psw_brings_its_problem_state() {
 }
 
 #[test]
-fn d80_a_data_area_that_is_fenced_stops_the_instruction() {
+fn d80_a_data_area_that_is_fenced_gets_nothing() {
     let mut machine = Machine::new();
     machine.poke(DESCRIPTION + 0x180, &((FIRST + SECURE) << 12).to_be_bytes());
     assert_eq!(machine.enter(), Outcome::Done);
     let outcome = machine.act(GuestStep::SetPrefix(0x8000));
-    assert!(matches!(outcome, Outcome::Program(program) if program.code == 0x3d));
-    assert_eq!(machine.vcpu().registers.prefix, 0);
+    assert!(matches!(outcome, Outcome::Interception(found) if found.code == 108));
+    assert_eq!(machine.vcpu().registers.prefix, 0x8000);
     assert_eq!(machine.peek((FIRST + SECURE) << 12, 4), [0; 4]);
 }
 
@@ -338,9 +351,15 @@ fn d80_a_host_that_names_no_data_area_gets_no_data_and_gives_none() {
 }
 
 #[test]
-fn d80_the_data_area_is_as_long_as_it_is_named() {
+fn q22_a_service_call_hands_over_a_page_at_most() {
     let mut machine = Machine::running();
-    machine.poke((FIRST + SECURE) << 12, &[0x18, 0]);
+    machine.poke((FIRST + SECURE) << 12, &[0x10, 1]);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(SECURE << 12) };
+    assert_eq!(machine.act(step), guest_takes(0x06), "across pages");
+    machine.poke((FIRST + SECURE) << 12, &[0, 7]);
+    let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(SECURE << 12) };
+    assert_eq!(machine.act(step), guest_takes(0x06), "shorter than its header");
+    machine.poke((FIRST + SECURE) << 12, &[0x10, 0]);
     assert_eq!(machine.store((SECURE << 12) + 0xfff, b"x"), Outcome::Done);
     let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(SECURE << 12) };
     assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
@@ -354,16 +373,15 @@ fn d80_the_data_area_is_as_long_as_it_is_named() {
 #[test]
 fn c96_d81_the_notification_of_a_finished_service_call_is_an_exit() {
     let mut machine = Machine::running();
+    assert_eq!(machine.store(0x2000, &[0, 8]), Outcome::Done);
     let step = GuestStep::ServiceCall { command: 1, block: GuestAddress(0x2000) };
     assert!(matches!(machine.act(step), Outcome::Interception(found) if found.code == 104));
     machine.leave();
     machine.clock(1_000_000);
     machine.vcpu().registers.psw = (EXTERNAL, 0);
-    inject(&mut machine, 2, &[(0xc6, &[0x77, 0x77])]);
     assert!(matches!(machine.enter(), Outcome::Interception(found) if found.code == 108));
     assert_eq!(machine.vcpu().last_exit, Some(1_000_000));
     assert_eq!(machine.vcpu().registers.psw, (EXTERNAL, 0));
-    assert_eq!(machine.peek(DESCRIPTION + 0x55, 1), [2]);
     machine.poke(DESCRIPTION + 0x28, &u64::MAX.to_be_bytes());
     assert!(is_validity(&machine.enter()));
 }
@@ -428,6 +446,7 @@ fn q22_what_sigp_and_service_call_show() {
     let call = |block| GuestStep::ServiceCall { command: 7, block: GuestAddress(block) };
     assert_eq!(machine.act(call(0x2004)), guest_takes(0x06));
     assert_eq!(machine.act(call(SIZE)), guest_takes(0x05));
+    assert_eq!(machine.store(0x2008, &[0, 8]), Outcome::Done);
     assert_eq!(machine.act(call(0x2008)), intercepted(104, 0xb220, 0x0012_0000));
 }
 
@@ -455,6 +474,7 @@ fn t22_the_last_prefix_area_of_guest_storage_will_do() {
 #[test]
 fn d80_masks_that_go_off_or_stay_are_not_told() {
     let mut machine = Machine::running();
+    announce(&mut machine);
     machine.vcpu().registers.psw = (EXTERNAL | IO | MACHINE_CHECKS, 0);
     machine.vcpu().registers.control[6] = 0xff00_0000;
     let load = |mask| GuestStep::LoadPsw { mask, address: 0 };

@@ -249,12 +249,14 @@ fn d5_blocks_in_areas_that_are_being_donated() {
     let mut machine = Machine::initialised();
     machine.home_space();
     let create = machine.create();
+    machine.translation(true);
     for (at, rc) in [(support::CONFIGURATION + 0xf000, 0x108), (VARIABLE + 0x13f80, 0x10b)] {
         assert_eq!(machine.store(at, &create), Outcome::Done);
         assert_eq!(machine.uvc(at), Outcome::Condition(1));
         assert_eq!(machine.rules, ["D5"]);
         assert_eq!(machine.load(at + 4, 2), Outcome::Loaded(vec![1, rc as u8]));
     }
+    machine.translation(false);
     let (answer, after) = machine.call(&create);
     assert_eq!(answer, (0, 1, 0));
     let handle = uvsim_oracle::ids::Handle(support::u64_at(&after, 0x18));

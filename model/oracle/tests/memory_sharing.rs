@@ -106,6 +106,18 @@ fn t70_t71_t72_q9_q10_d25_i27_c99_unshare_all() {
 }
 
 #[test]
+fn d5_unshare_all_does_not_secure_its_own_block() {
+    for record in [Record::Shared(Some(BLOCK)), Record::Pinned(BLOCK)] {
+        let mut machine = Machine::new();
+        machine.place(ALPHA, 3, record);
+        assert_eq!(machine.call(UNSHARE_ALL, &[ALPHA.0]), refused(0x102));
+        machine.place(ALPHA, 4, Record::Shared(Some(FRAME)));
+        assert_eq!(machine.call(UNSHARE_ALL, &[ALPHA.0]), refused(0x102), "all or nothing");
+        assert_eq!(machine.record(ALPHA, 4), Record::Shared(Some(FRAME)));
+    }
+}
+
+#[test]
 fn q15_c99_unshare_all_with_a_running_cpu() {
     let mut machine = Machine::new();
     machine.place(ALPHA, 3, Record::Shared(Some(FRAME)));

@@ -243,6 +243,9 @@ fn d79_of_several_cpu_resets_the_strongest_counts() {
 fn d79_a_second_load_after_a_reset_takes_the_psw_at_0_too() {
     let mut machine = Machine::new();
     let (cpu, other) = (machine.cpu_of(ALPHA), machine.second_cpu(ALPHA));
+    assert_eq!(machine.set_state(cpu, 5), DONE);
+    assert!(!machine.cpu(cpu).load_pending, "the first start takes that of the image");
+    machine.set_state(cpu, 2);
     machine.call(UNSHARE_ALL, &[ALPHA.0]);
     machine.call(PREPARE, &[ALPHA.0]);
     machine.call(RESET_CLEAR, &[cpu.0]);

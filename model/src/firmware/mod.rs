@@ -211,7 +211,7 @@ impl Ultravisor {
             Command::DestrSecStor => self.destroy_page(storage, recent, handle(0x18)),
             Command::PinPageShared => self.pin(storage, handle(0x18)),
             Command::UnpinPageShared => self.unpin(call, &*self.configuration(handle(0x18))?, handle(0x20)),
-            Command::SetUnsharedAll => self.unshare_all(storage, &*self.configuration(handle(0x18))?),
+            Command::SetUnsharedAll => self.unshare_all(call, &*self.configuration(handle(0x18))?),
             Command::SetSecConfParams => {
                 let configuration = self.configuration(handle(0x18))?;
                 self.set_parameters(call, &configuration)

@@ -102,13 +102,17 @@ impl Ultravisor {
 
     /// SET_UNSHARED_ALL: 0x101 while a CPU operates (Q15). Shared and pinned pages become secure again,
     /// pages shared without a frame start anew (T70–T72, D25).
-    pub(super) fn unshare_all(&self, storage: &Storage, configuration: &Configuration) -> CallResult {
+    pub(super) fn unshare_all(&self, call: &Call<'_>, configuration: &Configuration) -> CallResult {
         let life = configuration.hold_alone()?;
         if !self.all_stopped(&life) {
             return refuse(0x101, "Q15");
         }
         let shared = |record| matches!(record, PageRecord::Shared(_) | PageRecord::Pinned(_));
-        for (mut row, frame) in configuration.lock_placed(storage, shared)? {
+        let placed = configuration.lock_placed(call.storage, shared)?;
+        if placed.iter().filter_map(|(_, frame)| frame.as_ref()).any(|frame| call.block_lies_in(frame.frame())) {
+            return refuse(0x102, "D5");
+        }
+        for (mut row, frame) in placed {
             let Some(frame) = frame else {
                 row.set(PageRecord::Absent, false);
                 continue;

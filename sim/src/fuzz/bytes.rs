@@ -33,7 +33,7 @@ const EDGES: [u64; 8] = [
     u64::MAX,
     1 << 63,
     0x8000_0000,
-    super::case::LEAST_STORAGE << 20,
+    super::case::USUAL_STORAGE << 20,
     uvsim_model::MAX_GUEST_ADDRESS,
     0x4000_0000_0000,
     0x8000_0000 + uvsim_model::UV_BASE_LENGTH,

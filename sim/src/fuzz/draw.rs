@@ -24,8 +24,8 @@ pub(super) struct Draw<'r, R> {
 const PAGES: u64 = 6;
 /// The machine's seeds: few, since every one needs keys.
 const SEEDS: u64 = 2;
-/// Themes of a new case.
-const THEMES: usize = 12;
+/// Themes of a new case, at most. Cases are long: to bring a machine up takes longer than most statements.
+const THEMES: usize = 40;
 
 /// A case of its own, from nothing.
 pub(super) fn case<R: Rng>(random: &mut R) -> Case {

@@ -31,7 +31,7 @@ mod workshop;
 pub use campaign::{Found, Settings, Standing, Summary, Watcher, campaign};
 pub use case::{
     Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, LoadSetup, MOST_CPUS, MOST_GUESTS, MOST_MEMORY,
-    MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup,
+    MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup, USUAL_STORAGE,
 };
 pub use convert::NoCase;
 pub use coverage::{Coverage, Reached};

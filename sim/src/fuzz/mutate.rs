@@ -5,14 +5,16 @@ use super::case::{Case, Deed};
 use super::{bytes::Output, draw};
 use rand::{Rng, RngExt};
 
+/// Fewer statements than that are not worth a machine.
+const SHORTEST: usize = 100;
 /// The most statements that mutation lets a case grow to.
-const LONGEST: usize = 200;
+const LONGEST: usize = 400;
 
 /// A case like this one but for a few changes; `other` gives parts.
 pub(super) fn mutated<R: Rng>(case: &Case, other: &Case, random: &mut R) -> Case {
     let mut setup = case.setup.clone();
     let mut statements = case.statements.clone();
-    for _ in 0..random.random_range(1..5) {
+    for _ in 0..random.random_range(1..12) {
         match random.random_range(0..16) {
             0 | 1 => remove(&mut statements, random),
             2 => duplicate(&mut statements, random),
@@ -22,6 +24,10 @@ pub(super) fn mutated<R: Rng>(case: &Case, other: &Case, random: &mut R) -> Case
             9 => setup = drawn_setup(&setup, other, random),
             _ => change(&mut statements, random),
         }
+    }
+    // Short ones go on: to bring the machine up takes longer.
+    while statements.len() < SHORTEST {
+        statements.extend(draw::statements(&setup, random));
     }
     statements.truncate(LONGEST);
     Case::new(setup, statements)

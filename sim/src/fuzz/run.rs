@@ -169,10 +169,11 @@ impl Run<'_, '_> {
         let side = self.options.verify.then(|| SideBySide::watch(&mut machine));
         let side = side.as_deref();
         let listener = Arc::new(Listener::default());
-        machine.subscribe(listener.clone());
         match boot(&machine, &scenario) {
             Ok(mut kernel) => {
                 kernel.watch = self.options.watch;
+                // What it takes to come up is always the same, and INIT_UV alone changes thousands of frames.
+                machine.subscribe(listener.clone());
                 self.perform(&scenario, kernel, side);
             }
             Err(error) => self.report.no_setup = Some(error.message),

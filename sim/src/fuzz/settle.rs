@@ -2,7 +2,7 @@
 
 use super::case::{
     Case, Deed, GuestSetup, LEAST_STORAGE, LoadContent, MOST_CPUS, MOST_GUESTS, MOST_IMAGE, MOST_MEMORY,
-    MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup,
+    MOST_STATEMENTS, MOST_STORAGE, MOST_VCPUS, Setup, USUAL_STORAGE,
 };
 use crate::scenario::{
     BufferId, FieldValue, GuestId, GuestState, ImagePart, Injection, MAX_VCPUS, Pages, PvCommand, Read, Source,
@@ -49,7 +49,8 @@ impl Case {
 
 impl Setup {
     fn settle(&mut self) {
-        self.storage = self.storage.clamp(LEAST_STORAGE, MOST_STORAGE);
+        let storage = if self.storage == 0 { USUAL_STORAGE } else { self.storage };
+        self.storage = storage.clamp(LEAST_STORAGE, MOST_STORAGE);
         self.cpus = self.cpus.clamp(1, MOST_CPUS);
         self.guests.truncate(MOST_GUESTS);
         if self.guests.is_empty() {

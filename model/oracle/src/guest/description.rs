@@ -44,34 +44,53 @@ pub(super) fn fetch(
     Ok((block, parts[0].address))
 }
 
-/// Shows the host an interception: data area, registers of the save area, instruction text, code.
-pub(super) fn report(state: &mut State, site: Site, notice: &Notice, world: &mut dyn World) -> Result<(), Program> {
-    if !notice.data.is_empty() {
-        let area = data_area(state, site, world)?;
+/// Shows the host an interception: data area, registers of the save area, instruction text, code. What cannot be stored
+/// is lost (a choice of the book).
+pub(super) fn report(state: &mut State, site: Site, notice: &Notice, world: &mut dyn World) {
+    if !notice.data.is_empty()
+        && let Ok(area) = data_area(state, site, world)
+        && area.length != 0
+    {
         let length = notice.data.len().min(area.length as usize);
-        host::store(state, site.host, area.at, &notice.data[..length], world)?;
+        let _ = host::store(state, site.host, area.at, &notice.data[..length], world);
     }
     let encode = Encoder { big_endian: state.setup.big_endian };
     for &(number, value) in &notice.registers {
         let offset = offset::GENERAL as u64 + 8 * u64::from(number & 15);
-        store(state, site, offset, &encode.u64(value), world)?;
+        store(state, site, offset, &encode.u64(value), world);
     }
     let interception = notice.interception;
     let mut text = encode.u16(interception.ipa).to_vec();
     text.extend(encode.u32(interception.ipb));
-    store(state, site, offset::IPA, &text, world)?;
-    store(state, site, offset::CODE, &[interception.code], world)
+    store(state, site, offset::CODE, &[interception.code], world);
+    store(state, site, offset::IPA, &text, world);
 }
 
 /// Stores the CPU timer.
-pub(super) fn store_timer(state: &mut State, site: Site, timer: u64, world: &mut dyn World) -> Result<(), Program> {
+pub(super) fn store_timer(state: &mut State, site: Site, timer: u64, world: &mut dyn World) {
     let encode = Encoder { big_endian: state.setup.big_endian };
-    store(state, site, offset::CPU_TIMER as u64, &encode.u64(timer), world)
+    store(state, site, offset::CPU_TIMER as u64, &encode.u64(timer), world);
 }
 
 /// Nothing is to be injected any more.
-pub(super) fn clear_injection(state: &mut State, site: Site, world: &mut dyn World) -> Result<(), Program> {
-    store(state, site, offset::INJECTION as u64, &[0], world)
+pub(super) fn clear_injection(state: &mut State, site: Site, world: &mut dyn World) {
+    store(state, site, offset::INJECTION as u64, &[0], world);
+}
+
+/// CPU flags and interception controls, by which the host says what it waits for. Zeros if it cannot be asked.
+pub(super) fn announced(state: &mut State, site: Site, world: &mut dyn World) -> (u32, u32) {
+    (word(state, site, 0x00, world), word(state, site, 0x48, world))
+}
+
+/// The control registers whose changes the host waits for, from the left.
+pub(super) fn control_requests(state: &mut State, site: Site, world: &mut dyn World) -> u16 {
+    (word(state, site, 0x44, world) >> 16) as u16
+}
+
+fn word(state: &mut State, site: Site, offset: u64, world: &mut dyn World) -> u32 {
+    let address = VirtualAddress(site.description.0.wrapping_add(offset));
+    let loaded = host::load(state, site.host, address, 4, Access::Fetch, world);
+    loaded.map_or(0, |bytes| Block { bytes, big_endian: state.setup.big_endian }.u32(0))
 }
 
 /// The secure instruction data area.
@@ -96,8 +115,8 @@ fn data_area(state: &mut State, site: Site, world: &mut dyn World) -> Result<Dat
     Ok(named_area(&Block { bytes: head, big_endian: state.setup.big_endian }))
 }
 
-fn store(state: &mut State, site: Site, offset: u64, bytes: &[u8], world: &mut dyn World) -> Result<(), Program> {
-    host::store(state, site.host, VirtualAddress(site.description.0.wrapping_add(offset)), bytes, world)
+fn store(state: &mut State, site: Site, offset: u64, bytes: &[u8], world: &mut dyn World) {
+    let _ = host::store(state, site.host, VirtualAddress(site.description.0.wrapping_add(offset)), bytes, world);
 }
 
 /// Byte order of structures in storage.

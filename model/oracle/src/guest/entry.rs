@@ -54,20 +54,18 @@ pub(crate) fn enter(
     };
     match entered {
         Ok(Entered::Runs(rule)) => Ok(after(next, Outcome::Done, rule)),
-        Ok(Entered::Notified(notice)) => Ok(reported(state, next, site, &notice, "Q22", world)),
+        Ok(Entered::Notified(notice)) => Ok(reported(next, site, &notice, "Q22", world)),
         Err(Failure::Invalid(reason, rule)) => {
             let unchanged = keeping_buffer(state, &next, cpu);
-            Ok(reported(state, unchanged, site, &Notice::of(32, 0, u32::from(reason) << 16), rule, world))
+            Ok(reported(unchanged, site, &Notice::of(32, 0, u32::from(reason) << 16), rule, world))
         }
         Err(Failure::Prefix(issuer, given)) => {
-            // Nothing has run, but unlike a validity this is an exit: the timer's window begins anew (C96).
-            let mut exited = keeping_buffer(state, &next, cpu);
-            let now = exited.clock;
-            if let Some(cpu) = exited.cpus.get_mut(&issuer.cpu) {
-                cpu.registers.cpu_timer = given;
-            }
-            timer::charge(&mut exited, &issuer, now);
-            Ok(reported(state, exited, site, &Notice::bare(112), "T20", world))
+            let exited = exited(keeping_buffer(state, &next, cpu), &issuer, given);
+            Ok(reported(exited, site, &Notice::bare(112), "T20", world))
+        }
+        Err(Failure::Exit(issuer, given, program, rule)) => {
+            let exited = exited(keeping_buffer(state, &next, cpu), &issuer, given);
+            Ok(after(exited, Outcome::Program(program), rule))
         }
         Err(Failure::Program(program, rule)) => {
             Ok(after(keeping_buffer(state, &next, cpu), Outcome::Program(program), rule))
@@ -92,7 +90,19 @@ enum Failure {
     Prefix(Issuer, u64),
     /// A program interruption of the host.
     Program(Program, &'static str),
+    /// The same behind the checks: likewise an exit.
+    Exit(Issuer, u64, Program, &'static str),
     Objection(Objection),
+}
+
+/// Nothing has run, but unlike a validity this is an exit: the timer's window begins anew (C96).
+fn exited(mut state: State, issuer: &Issuer, given: u64) -> State {
+    let now = state.clock;
+    if let Some(cpu) = state.cpus.get_mut(&issuer.cpu) {
+        cpu.registers.cpu_timer = given;
+    }
+    timer::charge(&mut state, issuer, now);
+    state
 }
 
 impl From<Stop> for Failure {
@@ -105,19 +115,10 @@ impl From<Stop> for Failure {
     }
 }
 
-/// The host finds the code in the state description; if it cannot be stored there, it takes that interruption.
-fn reported(
-    before: &State,
-    mut next: State,
-    site: Site,
-    notice: &Notice,
-    rule: &'static str,
-    world: &mut dyn World,
-) -> After {
-    match description::report(&mut next, site, notice, world) {
-        Ok(()) => after(next, Outcome::Interception(notice.interception), rule),
-        Err(program) => after(keeping_buffer(before, &next, site.host), Outcome::Program(program), "D80"),
-    }
+/// The host finds the code in the state description.
+fn reported(mut next: State, site: Site, notice: &Notice, rule: &'static str, world: &mut dyn World) -> After {
+    description::report(&mut next, site, notice, world);
+    after(next, Outcome::Interception(notice.interception), rule)
 }
 
 fn try_to_enter(
@@ -130,7 +131,10 @@ fn try_to_enter(
     let issuer = identified(next, site, block, at)?;
     ready(next, &issuer, block)?;
     prefix_pages(next, &issuer, block, world)?;
-    begin(next, &issuer, block, world)
+    begin(next, &issuer, block, world).map_err(|failure| match failure {
+        Failure::Program(program, rule) => Failure::Exit(issuer, block.u64(offset::CPU_TIMER), program, rule),
+        other => other,
+    })
 }
 
 /// Row 2 of the book's table of entry checks: who is to run (C92, C93, C94, Q26).
@@ -209,8 +213,12 @@ fn begin(next: &mut State, issuer: &Issuer, block: &Block, world: &mut dyn World
         }
     }
     if let Some(injected) = injected {
-        injection::inject(next, issuer, block, injected, world)?;
-        description::clear_injection(next, issuer.site, world).map_err(|program| Failure::Program(program, "D80"))?;
+        // If the prefix area is not there for it, the interruption stays pending with the host.
+        injection::inject(next, issuer, block, injected, world).map_err(|stop| match stop {
+            Stop::Objection(objection) => Failure::Objection(objection),
+            Stop::Guest(..) | Stop::Host(..) => Failure::Prefix(*issuer, block.u64(offset::CPU_TIMER)),
+        })?;
+        description::clear_injection(next, issuer.site, world);
     }
     let (psw_mask, since) = (issuer.cpu(next)?.registers.psw.0, next.clock);
     let stay = Stay {
@@ -251,6 +259,7 @@ fn complete(
 ) -> Result<(), Failure> {
     if let Some((address, length)) = outstanding.write_back {
         let area = description::named_area(block);
+        // What the data area does not hold stays as it is.
         let length = u64::from(length).min(area.length);
         let loaded = host::load(next, issuer.site.host, area.at, length, Access::Fetch, world);
         let bytes = loaded.map_err(|program| Failure::Program(program, "D80"))?;

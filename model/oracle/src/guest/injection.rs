@@ -7,7 +7,7 @@ use super::{Issuer, Stop, access};
 use crate::call::Block;
 use crate::host::{self, Part};
 use crate::ids::GuestAddress;
-use crate::state::{SecureCpu, State};
+use crate::state::{Registers, SecureCpu, State};
 use crate::step::Access;
 use crate::world::World;
 
@@ -62,7 +62,11 @@ pub(super) fn inject(
     let encode = Encoder { big_endian: next.setup.big_endian };
     let (old, new) = psw_places(injection);
     let psw = issuer.cpu(next)?.registers.psw;
+    prefix_area(next, issuer, 0, 0x2000, Access::Store, world)?;
     let mut stores = data(&encode, block, injection);
+    if injection == Injection::MachineCheck {
+        stores.extend(save_areas(&encode, &issuer.cpu(next)?.registers));
+    }
     stores.push((old, [encode.u64(psw.0), encode.u64(psw.1)].concat()));
     for (at, bytes) in stores {
         let parts = prefix_area(next, issuer, at, bytes.len() as u64, Access::Store, world)?;
@@ -107,7 +111,6 @@ fn data(encode: &Encoder, block: &Block, injection: Injection) -> Vec<(u64, Vec<
         ],
         // Length of the instruction: DIAGNOSE has four bytes.
         Injection::Program(code) => vec![(0x8c, encode.u16(4).to_vec()), (0x8e, encode.u16(code).to_vec())],
-        // Question: are the register save areas of the prefix area filled as well?
         Injection::MachineCheck => vec![
             (0xe8, encode.u64(block.u64(offset::MACHINE_CHECK_CODE)).to_vec()),
             (0xf4, encode.u32(block.u32(offset::EXTERNAL_DAMAGE)).to_vec()),
@@ -120,6 +123,25 @@ fn data(encode: &Encoder, block: &Block, injection: Injection) -> Vec<(u64, Vec<
             (0xc0, encode.u32(block.u32(offset::IO_WORD)).to_vec()),
         ],
     }
+}
+
+/// The register save areas of the prefix area, which a machine check fills (z/Architecture Principles of Operation).
+fn save_areas(encode: &Encoder, registers: &Registers) -> Vec<(u64, Vec<u8>)> {
+    let mut stores = vec![
+        (0x1300, [encode.u64(registers.psw.0), encode.u64(registers.psw.1)].concat()),
+        (0x1318, encode.u32(registers.prefix as u32).to_vec()),
+        (0x131c, encode.u32(registers.floating_point_control).to_vec()),
+        (0x1324, encode.u32(registers.tod_programmable).to_vec()),
+        (0x1328, encode.u64(registers.cpu_timer).to_vec()),
+        (0x1330, encode.u64(registers.clock_comparator >> 8).to_vec()),
+    ];
+    for number in 0..16 {
+        let at = number as u64;
+        stores.push((0x1280 + 8 * at, encode.u64(registers.general[number]).to_vec()));
+        stores.push((0x1340 + 4 * at, encode.u32(registers.access[number]).to_vec()));
+        stores.push((0x1380 + 8 * at, encode.u64(registers.control[number]).to_vec()));
+    }
+    stores
 }
 
 /// Whether control register 0 lets an external interruption of this code in. `None`: no such code.

@@ -34,11 +34,11 @@ pub(crate) fn step(state: &State, cpu: CpuNumber, step: &GuestStep, world: &mut 
     let mut next = state.clone();
     match act(&mut next, &issuer, step, world) {
         Ok(Acted::Stays(outcome, rule)) => Ok(after(next, outcome, rule)),
-        Ok(Acted::Leaves(notice, rule)) => Ok(intercept(state, next, &issuer, &notice, rule, world)),
+        Ok(Acted::Leaves(notice, rule)) => Ok(intercept(next, &issuer, &notice, rule, world)),
         Err(Stop::Guest(program, rule)) => {
             Ok(after(unchanged(state, &next, &issuer), Outcome::GuestProgram(program), rule))
         }
-        Err(Stop::Host(program, rule)) => Ok(interrupted(state, &next, &issuer, program, rule)),
+        Err(Stop::Host(program, rule)) => Ok(interrupted(state, &next, &issuer, program, rule, world)),
         Err(Stop::Objection(objection)) => Err(objection),
     }
 }
@@ -176,26 +176,24 @@ fn outcome_of(exit: Exit) -> Outcome {
 }
 
 /// The host takes a program interruption out of SIE; no interception code is stored.
-fn interrupted(before: &State, next: &State, issuer: &Issuer, program: Program, rule: &'static str) -> After {
+fn interrupted(
+    before: &State,
+    next: &State,
+    issuer: &Issuer,
+    program: Program,
+    rule: &'static str,
+    world: &mut dyn World,
+) -> After {
     let mut state = unchanged(before, next, issuer);
+    timer::end_stay(&mut state, issuer, world);
     set_exit(&mut state, issuer, Exit::Program(program));
     after(state, Outcome::Program(program), rule)
 }
 
-/// SIE ends with an interception: the host finds it in the state description. If that, or the data area, cannot be
-/// stored into, the host takes that interruption instead, and the guest has done nothing.
-fn intercept(
-    before: &State,
-    mut next: State,
-    issuer: &Issuer,
-    notice: &Notice,
-    rule: &'static str,
-    world: &mut dyn World,
-) -> After {
-    // Question: what happens if the state description or the data area is not accessible at an exit?
-    if let Err(program) = description::report(&mut next, issuer.site, notice, world) {
-        return interrupted(before, &next, issuer, program, "D80");
-    }
+/// SIE ends with an interception: the host finds it in the state description.
+fn intercept(mut next: State, issuer: &Issuer, notice: &Notice, rule: &'static str, world: &mut dyn World) -> After {
+    description::report(&mut next, issuer.site, notice, world);
+    timer::end_stay(&mut next, issuer, world);
     set_exit(&mut next, issuer, Exit::Interception(notice.interception));
     after(next, Outcome::Interception(notice.interception), rule)
 }

@@ -16,18 +16,37 @@ pub(super) fn in_window(cpu: &SecureCpu, given: u64, clock: u64) -> bool {
     }
 }
 
-/// The client lets go of the guest CPU: what it was in SIE is charged to its timer, which the host finds in the
-/// state description.
+/// The client lets go of the guest CPU. If SIE has not ended yet, it does now.
 pub(super) fn leave(state: &State, issuer: &Issuer, world: &mut dyn World) -> After {
     let mut next = state.clone();
-    let since =
-        next.host.get_mut(&issuer.site.host).and_then(|host| host.guest.take()).map_or(next.clock, |stay| stay.since);
-    let timer = charge(&mut next, issuer, since);
-    // Question: is time charged when SIE ends, or when the client lets go? What if the timer cannot be stored?
-    if description::store_timer(&mut next, issuer.site, timer, world).is_err() {
-        return after(next, Outcome::Done, "D80");
+    if let Some(stay) = next.host.get_mut(&issuer.site.host).and_then(|host| host.guest.take())
+        && stay.exit.is_none()
+    {
+        spend(&mut next, issuer, stay.since, world);
+    }
+    if let Some(cpu) = next.cpus.get_mut(&issuer.cpu) {
+        cpu.in_sie = None::<CpuNumber>;
     }
     after(next, Outcome::Done, "D81")
+}
+
+/// SIE ends: what it lasted is charged to the CPU timer, although the client has not let go of the guest CPU yet.
+pub(super) fn end_stay(next: &mut State, issuer: &Issuer, world: &mut dyn World) {
+    let stay = next.host.get(&issuer.site.host).and_then(|host| host.guest.as_ref());
+    let since = stay.map_or(next.clock, |stay| stay.since);
+    spend(next, issuer, since, world);
+    if let Some(cpu) = next.cpus.get_mut(&issuer.cpu) {
+        cpu.in_sie = Some(issuer.site.host);
+    }
+}
+
+/// Charges a stay; the host finds a timer that has moved in the state description.
+fn spend(next: &mut State, issuer: &Issuer, since: u64, world: &mut dyn World) {
+    let before = next.cpus.get(&issuer.cpu).map(|cpu| cpu.registers.cpu_timer);
+    let timer = charge(next, issuer, since);
+    if before != Some(timer) {
+        description::store_timer(next, issuer.site, timer, world);
+    }
 }
 
 /// Ends a stay in SIE that began at `since`; returns the timer.

@@ -112,7 +112,7 @@ impl Machine {
             cpus,
             pages: OrdMap::new(),
             boot: Boot::Verified(image()),
-            reset: Reset::default(),
+            reset: Reset { started: true, ..Reset::default() },
         };
         self.state.configurations.insert(handle, configuration);
         let kept = SecureCpu {

@@ -209,8 +209,17 @@ impl Machine {
     /// Puts a block at [`BLOCK`] and calls; what is in the block afterwards.
     pub fn call(&mut self, block: &[u8]) -> (Answer, Vec<u8>) {
         assert_eq!(self.store(BLOCK, block), Outcome::Done);
+        // Its variable area is translated as any access is.
+        let host = &self.state.host[&CpuNumber(0)];
+        let translated = block[2..4] == [1, 0] && host.home != 0 && !host.translation;
+        if translated {
+            self.translation(true);
+        }
         let Outcome::Condition(condition) = self.uvc(BLOCK) else { panic!("the call was interrupted") };
         let rules = self.rules.clone();
+        if translated {
+            self.translation(false);
+        }
         let Outcome::Loaded(after) = self.load(BLOCK, block.len() as u64) else { panic!("the block is gone") };
         self.rules = rules;
         ((condition, u16_at(&after, 4), u16_at(&after, 6)), after)

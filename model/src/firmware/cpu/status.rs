@@ -61,9 +61,10 @@ impl CpuStatus {
     pub(crate) fn reset(&mut self, kind: CpuReset) {
         self.registers.reset(kind);
         self.outstanding = None;
-        self.load_pending = false;
         if kind >= CpuReset::Initial {
             self.last_exit = None;
+            // A normal reset leaves the PSW as a load has set it, read already or not.
+            self.load_pending = false;
         }
         if let Some(mark) = &mut self.mark {
             mark.count(kind);

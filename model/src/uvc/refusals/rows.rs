@@ -329,6 +329,7 @@ const UNSHARE_ALL: &[Check] = &[
     CONFIGURATION_BUSY,
     refused("cpus", 0x101, "a CPU of the configuration operates", "Q15", Choice),
     PAGE_BUSY,
+    refused("block", 0x102, "the control block lies in a frame that becomes secure", "D5", Choice),
     done("done", "no page is shared", "T70 T71 T72", Caller),
 ];
 

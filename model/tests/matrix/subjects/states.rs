@@ -1,6 +1,6 @@
 //! States of CPUs, and the reset protocol.
 
-use super::{HANDLE, Part, Stage, Subject, by_host, cause, field, nothing};
+use super::{HANDLE, Part, Stage, Subject, by_host, cause, field, nothing, pages};
 use crate::cause::both;
 use crate::support::DONE;
 use uvsim_model::address::PageIndex;
@@ -92,13 +92,14 @@ fn set_unshared_all() {
         scene: |stage| {
             stage.start();
             let guest = stage.guest.clone();
-            stage.host.shared(&guest, PageIndex(3), b"open");
+            stage.frame = stage.host.shared(&guest, PageIndex(3), b"open");
             assert_eq!(stage.host.set_state(&guest, 2), DONE);
         },
         fields: |stage| vec![(HANDLE, 8, stage.guest.handle)],
         machine: |_| {},
         finish: nothing,
         causes: vec![
+            pages::block(),
             cause("cpus", &[Part::Cpus], operate),
             cause("cpus", &[Part::Cpus, Part::Sie], |stage| {
                 operate(stage);
