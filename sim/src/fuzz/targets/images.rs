@@ -28,8 +28,10 @@ pub(super) fn run(data: &[u8]) -> Result<(), Fault> {
     header(data)?;
     let _ = Recipient::read(data);
     let _ = check_kernel(data, data.get(KERNEL_ENTRY as usize..));
-    // All of it as a header, whatever it is.
-    booted(&SeImage { header: data.to_vec(), components: Vec::new() })?;
+    // All of it as a header. Without the magic it is refused at once, which needs no machine to be told again and again.
+    if SeHeader::stated_size(data).is_some() {
+        booted(&SeImage { header: data.to_vec(), components: Vec::new() })?;
+    }
     match SeImageFile::parse(data) {
         Ok(file) => file_of(&file, data),
         Err(FileError::Io(error)) => Err(Fault::new(format!("bytes in storage cannot be read: {error}"))),
