@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Beyond this much work a scenario is not run: a fuzzer learns more from many small ones.
-const MOST_WORK: u64 = 20_000;
+const MOST_WORK: u64 = 4_000;
 const MOST_STORAGE: u64 = 16 << 30;
 const MOST_MEMORY: u64 = 256 << 20;
 const MOST_LOADED: u64 = 1 << 20;
