@@ -167,7 +167,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Run { paths, domain, format, seed, time_limit, quiet, threads, verify, .. } => {
             let deadline = time_limit.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-            let options = Options { seed, deadline, threads, verify };
+            let options = Options { seed, deadline, threads, verify, go_on: false };
             with_report(format, quiet, |report| match domain {
                 Some(domain) => run::run_domain(&domain, &paths, options, report).status,
                 None => run::run(&paths, options, report).status,

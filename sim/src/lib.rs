@@ -6,13 +6,14 @@
 //! - [`paging`]: which page goes when a frame is wanted.
 //! - [`trace`]: memory accesses of real programs, recorded.
 //! - [`domain`]: libvirt domain definitions, and what keeps them from protected virtualization.
-//! - [`fuzz`]: random adversarial hosts.
+//! - [`fuzz`]: random adversarial hosts, and what coverage-guided fuzzers call.
 //! - [`hostkey`]: host-key documents of simulated machines, with the chain that vouches for them.
 //! - [`image`]: SE images, made and taken apart.
 //! - [`explain`]: what codes, commands, interruptions and rules mean.
 //! - [`refusals`]: what every call looks at, in order.
 //! - [`sweep`]: traces replayed on many machines, with tables and charts.
 //! - [`host_info`]: what Linux shows of the Ultravisor under `/sys/firmware/uv`.
+//! - [`fuzz::targets`]: what a fuzzer calls with any bytes.
 //! - [`virtio`]: devices that see what a guest has shared.
 
 #![deny(unsafe_code)]

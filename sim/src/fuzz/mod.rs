@@ -3,7 +3,7 @@
 //! A [`Case`] is a machine with guests and a list of statements. It decodes from any bytes ([`Case::from_bytes`]), so
 //! that fuzzers that know nothing of it can change it, and is written as a scenario ([`Case::to_scenario`]).
 //! [`run_case`] runs one: a panic, a broken invariant, a refused call that has changed the state or a disagreement
-//! with the oracle is a [`Find`].
+//! with the oracle is a [`Find`]. [`targets`] is what coverage-guided fuzzers call.
 
 mod bytes;
 mod call;
@@ -23,6 +23,7 @@ mod seen;
 mod settle;
 mod shrink;
 mod silent;
+pub mod targets;
 mod text;
 mod verbs;
 mod workshop;

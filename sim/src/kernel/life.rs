@@ -5,6 +5,7 @@ use super::{Kernel, Observed, Stop};
 use crate::scenario::Outcome;
 use uvsim_model::Reset;
 use uvsim_model::address::VirtualAddress;
+use uvsim_model::storage::Asce;
 use uvsim_model::uvc::{Command, InstalledCalls};
 
 const STATE_OPERATING: u64 = 1;
@@ -201,6 +202,12 @@ impl Kernel<'_> {
     #[must_use]
     pub fn vcpu_handle(&self, guest: usize, number: u16) -> u64 {
         self.guests[guest].vcpus.get(&number).map_or(0, |vcpu| vcpu.handle)
+    }
+
+    /// The host's address space for a guest.
+    #[must_use]
+    pub fn asce(&self, guest: usize) -> Asce {
+        self.guests[guest].space.asce
     }
 
     /// Whether the guest has a configuration.

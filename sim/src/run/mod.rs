@@ -50,6 +50,8 @@ pub struct Options {
     pub threads: bool,
     /// The oracle takes every step as well, and must agree. Not together with `threads`: see [`Options::clash`].
     pub verify: bool,
+    /// A statement that fails is told and counted, and what comes after it is run all the same.
+    pub go_on: bool,
 }
 
 impl Options {

@@ -70,6 +70,7 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Ok(()) => self.run_steps(),
             Err(status) => status,
         };
+        let status = if self.counts.failed > 0 { status.worse(Status::Fail) } else { status };
         self.report_devices();
         let status = status.worse(self.compare_all());
         let Err(violation) = self.kernel.machine().check_invariants() else { return status };
@@ -192,6 +193,9 @@ impl<'s, 'm, 'r> Runner<'s, 'm, 'r> {
             Err(End::Failed(failure, status)) => {
                 self.counts.failed += 1;
                 self.report.failure(self.scenario, place, &failure);
+                if self.options.go_on && status == Status::Fail {
+                    return Ok(());
+                }
                 status
             }
             Err(End::Unusable(message)) => {

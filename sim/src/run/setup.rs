@@ -87,7 +87,9 @@ fn failed(place: Place, what: &str, stop: Stop) -> SetupError {
             }
         }
         Stop::TimeOut => SetupError { place, message: format!("{what}: no time is left"), help: None },
-        Stop::Internal(message) => SetupError { place, message: format!("{what}: {message}"), help: None },
+        Stop::Internal(message) => {
+            SetupError { place, message: format!("{what}: error of the simulator: {message}"), help: None }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use crate::domain::Domain;
 
+pub(crate) use decode::verbs;
 pub use document::{
     BufferId, Guest, GuestId, GuestState, Lane, Load, LoadData, MAX_VCPUS, Node, Parallel, Pattern, Repeat, Replay,
     Scenario, Step, Workload,

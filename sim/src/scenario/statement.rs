@@ -269,6 +269,17 @@ pub struct UvcCall {
     pub skew: u16,
 }
 
+impl Injection {
+    /// How many calls it concerns.
+    #[must_use]
+    pub const fn calls(self) -> u64 {
+        match self {
+            Self::Busy(calls) | Self::Partial(calls) => calls,
+            Self::LateFailure => 1,
+        }
+    }
+}
+
 /// The value of a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum FieldValue {

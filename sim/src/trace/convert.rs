@@ -78,17 +78,35 @@ fn written(
     unwritable: &impl Fn(io::Error) -> TraceError,
 ) -> Result<Converted, TraceError> {
     let file = BufWriter::with_capacity(1 << 16, file);
-    let (file, read, count) = if plan.gzip {
-        let (out, read, count) = encoded(trace, GzEncoder::new(file, Compression::best()), plan, unwritable)?;
-        (out.finish().map_err(unwritable)?, read, count)
-    } else {
-        encoded(trace, file, plan, unwritable)?
-    };
+    let (file, read, count) = packed(trace, file, plan, unwritable)?;
     let file = file.into_inner().map_err(|error| unwritable(error.into_error()))?;
     // A full disk may show only here.
     file.sync_all().map_err(unwritable)?;
     let bytes = file.metadata().map_err(unwritable)?.len();
     Ok(Converted { read, written: count, bytes })
+}
+
+/// As [`convert`] writes it, in storage.
+///
+/// # Errors
+/// The trace cannot be read to its end.
+pub fn encode(trace: &Trace, plan: Plan) -> Result<Vec<u8>, TraceError> {
+    let unwritable =
+        |error: io::Error| TraceError::Unwritable { path: "storage".to_owned(), message: error.to_string() };
+    packed(trace, Vec::new(), plan, &unwritable).map(|(bytes, ..)| bytes)
+}
+
+fn packed<W: Write>(
+    trace: &Trace,
+    out: W,
+    plan: Plan,
+    unwritable: &impl Fn(io::Error) -> TraceError,
+) -> Result<(W, u64, u64), TraceError> {
+    if !plan.gzip {
+        return encoded(trace, out, plan, unwritable);
+    }
+    let (out, read, count) = encoded(trace, GzEncoder::new(out, Compression::best()), plan, unwritable)?;
+    Ok((out.finish().map_err(unwritable)?, read, count))
 }
 
 fn encoded<W: Write>(

@@ -14,7 +14,7 @@ mod tests;
 
 use binary::Records;
 use content::Content;
-pub use convert::{Converted, Plan, Summary, convert, summary};
+pub use convert::{Converted, Plan, Summary, convert, encode, summary};
 pub use error::TraceError;
 use lackey::Lines;
 pub use pages::{MAX_PAGES, MAX_TOUCHES, PageAccess, PageAccesses, PageTouch, PageTrace, page_trace};

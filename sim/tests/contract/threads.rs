@@ -4,7 +4,7 @@ use super::*;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const THREADS: Options = Options { seed: None, deadline: None, threads: true, verify: false };
+const THREADS: Options = Options { seed: None, deadline: None, threads: true, verify: false, go_on: false };
 
 fn threaded(machine: &str, statements: &str) -> (Status, Vec<Value>) {
     events(&document(machine, statements), THREADS)

@@ -14,6 +14,7 @@ mod verb;
 
 #[cfg(test)]
 pub(super) use uvc::RESERVED;
+pub(crate) use verb::verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

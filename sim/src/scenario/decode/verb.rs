@@ -11,7 +11,7 @@ use super::Decoder;
 use super::operand::Outside;
 
 /// The verbs of an actor.
-pub(super) fn verbs(actor: &str) -> &'static [&'static str] {
+pub(crate) fn verbs(actor: &str) -> &'static [&'static str] {
     match actor {
         "host" => &[
             "read",

@@ -1,0 +1,6 @@
+//! Any control blocks.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| uvsim_fuzz::must_hold("blocks", data));

@@ -1,0 +1,6 @@
+//! Any bytes as a domain definition.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| uvsim_fuzz::must_hold("domain", data));

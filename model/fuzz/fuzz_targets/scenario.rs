@@ -1,0 +1,6 @@
+//! Any text as a scenario.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| uvsim_fuzz::must_hold("scenario", data));
