@@ -53,7 +53,7 @@ pub enum HostStep<'a> {
     Load(VirtualAddress, u64, AccessKind),
     /// Stored these bytes.
     Store(VirtualAddress, &'a [u8]),
-    /// LOAD REAL ADDRESS.
+    /// Where a fetch would go.
     Translate(VirtualAddress),
     /// IPTE: table, address.
     Ipte(AbsoluteAddress, VirtualAddress),

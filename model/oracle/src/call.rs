@@ -179,13 +179,12 @@ pub(crate) fn host_call(state: &State, cpu: CpuNumber, uvc: Uvc, world: &mut dyn
             let call = Call { issuer: Issuer::Host, cpu, block, frames };
             let (counted, again) = command::injected(&next, command);
             let handles = command::handles(&next, command, &call.block);
-            if again.is_some() {
-                // A call that is refused for its handle counts as well.
-                next = counted;
-            }
             let ruling = match (handles, again) {
                 (Err(refusal), _) => Err(Stop::Refused(refusal)),
-                (Ok(()), Some(condition)) => Err(Stop::Again(condition)),
+                (Ok(()), Some(condition)) => {
+                    next = counted;
+                    Err(Stop::Again(condition))
+                }
                 (Ok(()), None) => command.perform(&next, &call, world),
             };
             if let Err(Stop::Refused(refusal)) = &ruling

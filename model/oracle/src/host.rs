@@ -40,6 +40,11 @@ fn execute(
     step: &HostStep,
     world: &mut dyn World,
 ) -> Result<(Outcome, &'static str), Interrupted> {
+    let privileged =
+        matches!(step, HostStep::Ipte { .. } | HostStep::Idte { .. } | HostStep::IdteSpace(_) | HostStep::Ptlb);
+    if privileged && state.host[&cpu].problem_state {
+        return Err((Program { code: 0x02, teid: 0 }, "D2"));
+    }
     match *step {
         HostStep::Load { address, length, kind } => {
             let (parts, rule) = reach(state, cpu, address, length, kind, world)?;
@@ -51,14 +56,8 @@ fn execute(
             Ok((Outcome::Done, rule))
         }
         HostStep::Translate(address) => {
-            let home = Space::of_host(state.host[&cpu].home);
-            let found = translate(state, cpu, home, address, world)
-                .map_err(|fault| interruption(state, fault, address, None))?;
-            let absolute = AbsoluteAddress(found.frame.0 * FRAME + address.0 % FRAME);
-            match state.has_storage(absolute, 1) {
-                true => Ok((Outcome::Translated(absolute), "D60")),
-                false => Err((Program { code: ADDRESSING, teid: 0 }, "D59")),
-            }
+            let (frame, _) = locate(state, cpu, address, Access::Fetch, world)?;
+            Ok((Outcome::Translated(AbsoluteAddress(frame.0 * FRAME + address.0 % FRAME)), "D60"))
         }
         HostStep::Registers { problem_state, translation, primary, home } => {
             let host = &mut state.host[&cpu];
@@ -196,19 +195,9 @@ fn page(
     kind: Access,
     world: &mut dyn World,
 ) -> Result<(FrameNumber, &'static str), Interrupted> {
-    let (home, prefix) = (Space::of_host(state.host[&cpu].home), state.host[&cpu].prefix);
-    let (frame, protected) = if state.host[&cpu].translation {
-        let found = translate(state, cpu, home, address, world);
-        let found = found.map_err(|fault| interruption(state, fault, address, Some(kind)))?;
-        (found.frame, found.protected)
-    } else {
-        (prefixed(prefix, FrameNumber(address.0 / FRAME)), false)
-    };
-    if frame.0 >= state.setup.storage / FRAME {
-        return Err((Program { code: ADDRESSING, teid: 0 }, "D59"));
-    }
+    let (frame, protected) = locate(state, cpu, address, kind, world)?;
     if protected && kind == Access::Store {
-        return Err((Program { code: 0x04, teid: teid(address.0, Some(kind)) | RIGHT }, "D59"));
+        return Err((Program { code: 0x04, teid: teid(address.0, kind) | RIGHT }, "D59"));
     }
     match access::check(state, Requestor::NonSecure, state.zone(frame)) {
         Verdict::Allow(rule) => Ok((frame, rule)),
@@ -219,11 +208,34 @@ fn page(
     }
 }
 
+/// Where an address of a CPU leads, in home space or, while translation is off, as a real address; and whether stores
+/// are refused there.
+fn locate(
+    state: &mut State,
+    cpu: CpuNumber,
+    address: VirtualAddress,
+    kind: Access,
+    world: &mut dyn World,
+) -> Result<(FrameNumber, bool), Interrupted> {
+    let (home, prefix) = (Space::of_host(state.host[&cpu].home), state.host[&cpu].prefix);
+    let (frame, protected) = if state.host[&cpu].translation {
+        let found = translate(state, cpu, home, address, world);
+        let found = found.map_err(|fault| interruption(state, fault, address, kind))?;
+        (found.frame, found.protected)
+    } else {
+        (prefixed(prefix, FrameNumber(address.0 / FRAME)), false)
+    };
+    if frame.0 >= state.setup.storage / FRAME {
+        return Err((Program { code: ADDRESSING, teid: 0 }, "D59"));
+    }
+    Ok((frame, protected))
+}
+
 /// Bit 61: the address is right; protection comes from translation.
 const RIGHT: u64 = 4;
 
 /// What a walk that found nothing means for a CPU of the host (D59).
-fn interruption(state: &State, fault: Fault, address: VirtualAddress, kind: Option<Access>) -> Interrupted {
+fn interruption(state: &State, fault: Fault, address: VirtualAddress, kind: Access) -> Interrupted {
     match fault {
         Fault::Exception(code @ (0x10 | 0x11 | 0x38..=0x3b)) => (Program { code, teid: teid(address.0, kind) }, "D59"),
         Fault::Exception(code) => (Program { code, teid: 0 }, "D59"),
@@ -233,20 +245,16 @@ fn interruption(state: &State, fault: Fault, address: VirtualAddress, kind: Opti
 }
 
 /// Page, kind of access, home space.
-fn teid(address: u64, kind: Option<Access>) -> u64 {
-    let kind = match kind {
-        None => 0,
-        Some(Access::Store) => 0x400,
-        Some(Access::Fetch | Access::Instruction) => 0x800,
-    };
+fn teid(address: u64, kind: Access) -> u64 {
+    let kind = if kind == Access::Store { 0x400 } else { 0x800 };
     address & !0xfff | kind | 3
 }
 
 /// TEID of 0x3d (D15, D19): an instruction fetch tells no address.
 fn secure_teid(state: &State, address: u64, kind: Access) -> u64 {
     match kind {
-        Access::Instruction => teid(0, Some(kind)),
-        _ if state.setup.misc => teid(address, Some(kind)) | RIGHT,
-        _ => teid(address, Some(kind)),
+        Access::Instruction => teid(0, kind),
+        _ if state.setup.misc => teid(address, kind) | RIGHT,
+        _ => teid(address, kind),
     }
 }

@@ -125,7 +125,7 @@ pub enum HostStep {
         /// What.
         bytes: Vec<u8>,
     },
-    /// LOAD REAL ADDRESS in home space, without an access; tells the absolute address.
+    /// Where a fetch would go, without an access; tells the absolute address.
     Translate(VirtualAddress),
     /// INVALIDATE PAGE TABLE ENTRY.
     Ipte {

@@ -172,7 +172,7 @@ impl<'m> HostCpu<'m> {
         self.machine.tell(Step::Host(self.number, step), outcome);
     }
 
-    /// SET PREFIX. The low 13 bits are ignored; the translation buffer of this CPU is purged.
+    /// SET PREFIX. Bits 33 to 50 count: 8 KiB, below 2 GiB; the translation buffer of this CPU is purged.
     ///
     /// # Errors
     /// Addressing, when the prefix area does not lie in storage.
@@ -183,7 +183,7 @@ impl<'m> HostCpu<'m> {
     }
 
     fn load_prefix(&mut self, prefix: u64) -> Result<(), ProgramInterruption> {
-        let prefix = prefix & !0x1fff;
+        let prefix = prefix & 0x7fff_e000;
         if !self.storage().contains(AbsoluteAddress(prefix), 0x2000) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));
         }
@@ -292,11 +292,11 @@ impl<'m> HostCpu<'m> {
         self.store(address, &bytes)
     }
 
-    /// LOAD REAL ADDRESS in home space: what the tables say now, through the translation buffer, without
-    /// an access.
+    /// Where a fetch would go: a home-space address translated, through the translation buffer, or a real one
+    /// while translation is off. Without an access.
     ///
     /// # Errors
-    /// The translation exception.
+    /// The translation exception; addressing.
     pub fn translate(&mut self, address: VirtualAddress) -> Result<AbsoluteAddress, ProgramInterruption> {
         let found = self.translate_within(address);
         let outcome = match found {

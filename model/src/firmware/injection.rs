@@ -48,9 +48,14 @@ impl Injections {
         self.any.store(true, Ordering::Release);
     }
 
+    /// Whether anything was injected since they were cleared.
+    pub(super) fn is_any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// The next injected stop of a command; a late failure waits for [`Injections::take_late_failure`].
     pub(super) fn take(&self, command: Command) -> Option<Injected> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.is_any() {
             return None;
         }
         let mut pending = self.pending.lock();
@@ -67,7 +72,7 @@ impl Injections {
     }
 
     pub(super) fn take_late_failure(&self, command: Command) -> bool {
-        self.any.load(Ordering::Acquire)
+        self.is_any()
             && self.pending.lock().get_mut(&command).is_some_and(|entry| core::mem::take(&mut entry.late_failure))
     }
 

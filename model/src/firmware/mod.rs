@@ -180,9 +180,11 @@ impl Ultravisor {
     /// Runs one host command whose general checks are done, handles included. `recent` is what the CPU
     /// remembers.
     pub(crate) fn host_call(&self, command: Command, call: &mut Call<'_>, recent: &mut Recent) -> CallResult {
-        if let Some(stop) = self.injected_stop(command) {
+        if self.injections.is_any() {
             self.find_object(command, call.block)?;
-            return Err(stop);
+            if let Some(stop) = self.injected_stop(command) {
+                return Err(stop);
+            }
         }
         if matches!(command, Command::DestroySecConf | Command::DestroySecConfFast) {
             // Nobody keeps what may be about to end.
