@@ -147,14 +147,13 @@ fn purge_changed(before: &State, after: &mut State) {
         }));
     }
     if !before.donated.ptr_eq(&after.donated) {
-        for change in before.donated.diff(&after.donated) {
+        let donated = after.donated.clone();
+        for change in before.donated.diff(&donated) {
             match change {
                 DiffItem::Add(first, donated) | DiffItem::Remove(first, donated) => {
-                    frames.extend((first.0..first.0 + donated.count).map(FrameNumber));
+                    after.purge_frames(*first, donated.count);
                 }
-                DiffItem::Update { old, new } => {
-                    frames.extend((old.0.0..old.0.0 + old.1.count.max(new.1.count)).map(FrameNumber));
-                }
+                DiffItem::Update { old, new } => after.purge_frames(*old.0, old.1.count.max(new.1.count)),
             }
         }
     }

@@ -91,6 +91,9 @@ pub(crate) fn form(state: &mut State, cpu: CpuNumber, space: Space, address: Vir
         let Ok(found) = walk(state, space.asce, VirtualAddress(page * FRAME)) else { return };
         let prefix = if space.real { state.host[&cpu].prefix } else { 0 };
         let found = Ok(Translation { frame: prefixed(prefix, found.frame), ..found });
+        if state.keeps_only(cpu, (space, page), &found) {
+            continue;
+        }
         let kept = state.kept(cpu, (space, page));
         state.keep(cpu, (space, page), kept, &found, &found);
     }
@@ -152,6 +155,25 @@ impl State {
     pub(crate) fn purge_frame(&mut self, frame: FrameNumber) {
         self.purges.latest += 1;
         self.purges.frames.insert(frame, self.purges.latest);
+    }
+
+    /// The same for a stretch of frames. A look at all that is kept is dear; so are thousands of numbered purges.
+    pub(crate) fn purge_frames(&mut self, first: FrameNumber, count: u64) {
+        if count <= 64 {
+            (first.0..first.0 + count).for_each(|frame| self.purge_frame(FrameNumber(frame)));
+            return;
+        }
+        let yields = |kept: &Kept| kept.translation.frame.0.wrapping_sub(first.0) < count;
+        let cpus: Vec<CpuNumber> = self.host.keys().copied().collect();
+        for cpu in cpus {
+            let hit = self.host[&cpu].buffer.iter().filter(|(_, kept)| kept.iter().any(yields));
+            let pages: Vec<(Space, u64)> = hit.map(|(&page, _)| page).collect();
+            for page in pages {
+                if let Some(kept) = self.host[&cpu].buffer.get_mut(&page) {
+                    kept.retain(|kept| !yields(kept));
+                }
+            }
+        }
     }
 
     /// Drops every translation that was formed through this table entry, on all CPUs (IPTE, IDTE).

@@ -86,6 +86,26 @@ impl<'a> Look<'a> {
         self.part_shown(wanted, found, || vec!["zone".into(), format!("frame {frame}")]);
     }
 
+    /// The entries of a stretch that is, or was, donated as a whole.
+    pub(crate) fn zones(&mut self, first: FrameNumber, count: u64) {
+        let mut frame = first.0;
+        while frame < first.0 + count {
+            // Zone base storage has tens of thousands of frames, and they are alike.
+            if self.machine.frame_state(FrameNumber(frame)) == FrameState::Donated(Donation::Base)
+                && let Zone::Donated(Purpose::Base) = self.state.zone(FrameNumber(frame))
+                && let Some((start, donated)) = self.state.donated.get_prev(&FrameNumber(frame))
+            {
+                let end = (start.0 + donated.count).min(first.0 + count);
+                let base =
+                    |frame: &u64| self.machine.frame_state(FrameNumber(*frame)) == FrameState::Donated(Donation::Base);
+                frame = (frame..end).find(|frame| !base(frame)).unwrap_or(end);
+            } else {
+                self.zone(FrameNumber(frame));
+                frame += 1;
+            }
+        }
+    }
+
     fn wanted_zone(&self, frame: FrameNumber) -> Plain {
         match self.state.zone(frame) {
             Zone::NonSecure => Plain::NonSecure,

@@ -239,7 +239,7 @@ fn changes(machine: &Machine, before: &State, after: &State, outcome: &witness::
             DiffItem::Add(first, donated) | DiffItem::Remove(first, donated) => (first.0, donated.count),
             DiffItem::Update { old, new } => (new.0.0, old.1.count.max(new.1.count)),
         };
-        (first..first + count).for_each(|frame| look.zone(FrameNumber(frame)));
+        look.zones(FrameNumber(first), count);
     }
     for item in before.configurations.diff(&after.configurations) {
         let handle = *key(&item);
