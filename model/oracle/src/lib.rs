@@ -134,7 +134,7 @@ fn preset(before: &State, configuration: Handle, page: PageIndex, counter: u64) 
 /// Whatever a step changed in what frames are, no translation that yields such a frame stays (D56, I-43). That a
 /// page is pinned is a matter of its row, not of the zone entry (D1).
 fn purge_changed(before: &State, after: &mut State) {
-    if after.host.values().all(|host| host.buffer.is_empty()) {
+    if after.host.values().all(|host| host.buffer.is_empty() && host.operands.is_empty()) {
         return;
     }
     let mut frames: Vec<FrameNumber> = Vec::new();

@@ -379,6 +379,21 @@ pub struct HostCpu {
     /// Translations that its buffer may have kept: by space and page, all different ones, the one used last first.
     /// Those that were purged since count no longer.
     pub buffer: OrdMap<(Space, u64), Vec<Kept>>,
+    /// Operands whose pages may have been translated, all of them; they can be long.
+    pub operands: Vec<Operand>,
+}
+
+/// Pages that may have been translated, and what the tables were then.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operand {
+    /// Under which space.
+    pub space: Space,
+    /// The first page.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// The machine at that time, without its host.
+    pub then: Arc<State>,
 }
 
 /// What distinguishes address spaces in a translation buffer.

@@ -7,9 +7,11 @@
 
 use crate::access::{self, Requestor, Verdict};
 use crate::ids::{AbsoluteAddress, CpuNumber, FrameNumber, VirtualAddress};
-use crate::state::{Kept, Space, State, Translation};
+use crate::state::{Kept, Operand, Space, State, Translation};
 use crate::storage::FRAME;
 use crate::world::{Looseness, World};
+use imbl::OrdMap;
+use std::sync::Arc;
 
 /// Why a walk ends without a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,19 +85,19 @@ pub(crate) fn translate(
     answer
 }
 
-/// Forms translations of the pages of an operand, up to the first that has none: a call that was refused may have
-/// done that, too.
+/// Translations of the pages of an operand may have been formed, up to the first that has none: a call that was
+/// refused may have done that, too. Nobody walks thousands of pages for that: the tables as they are now are kept.
 pub(crate) fn form(state: &mut State, cpu: CpuNumber, space: Space, address: VirtualAddress, length: u64) {
     let last = address.0.saturating_add(length.saturating_sub(1)) / FRAME;
-    for page in address.0 / FRAME..=last {
-        let Ok(found) = walk(state, space.asce, VirtualAddress(page * FRAME)) else { return };
-        let prefix = if space.real { state.host[&cpu].prefix } else { 0 };
-        let found = Ok(Translation { frame: prefixed(prefix, found.frame), ..found });
-        if state.keeps_only(cpu, (space, page), &found) {
-            continue;
-        }
-        let kept = state.kept(cpu, (space, page));
-        state.keep(cpu, (space, page), kept, &found, &found);
+    let then = Arc::new(State { host: OrdMap::new(), ..state.clone() });
+    let operand = Operand { space, first: address.0 / FRAME, last, then };
+    let again = |other: &Operand| {
+        (other.space, other.first, other.last) == (operand.space, operand.first, operand.last)
+            && other.then.purges.latest == operand.then.purges.latest
+            && other.then.storage.ptr_eq(&operand.then.storage)
+    };
+    if !state.host[&cpu].operands.last().is_some_and(again) {
+        state.host[&cpu].operands.push(operand);
     }
 }
 
@@ -108,17 +110,38 @@ fn alike(one: &Result<&Translation, Fault>, other: &Result<&Translation, Fault>)
     }
 }
 
+impl Operand {
+    fn has(&self, (space, page): (Space, u64)) -> bool {
+        self.space == space && (self.first..=self.last).contains(&page)
+    }
+}
+
 impl State {
     /// The translations of a page that a CPU may have kept.
     fn kept(&self, cpu: CpuNumber, page: (Space, u64)) -> Vec<Kept> {
-        let all = self.host[&cpu].buffer.get(&page).map_or(&[][..], |all| all.as_slice());
-        all.iter().filter(|kept| !self.is_purged(kept)).cloned().collect()
+        let host = &self.host[&cpu];
+        let all = host.buffer.get(&page).map_or(&[][..], |all| all.as_slice());
+        let mut kept: Vec<Kept> = all.iter().filter(|kept| !self.is_purged(kept)).cloned().collect();
+        for operand in host.operands.iter().filter(|operand| operand.has(page)) {
+            let Ok(found) = walk(&operand.then, page.0.asce, VirtualAddress(page.1 * FRAME)) else { continue };
+            let prefix = if page.0.real { host.prefix } else { 0 };
+            let translation = Translation { frame: prefixed(prefix, found.frame), ..found };
+            let found = Kept { translation, since: operand.then.purges.latest };
+            if !self.is_purged(&found) && !kept.iter().any(|kept| kept.translation == found.translation) {
+                kept.push(found);
+            }
+        }
+        kept
     }
 
     /// Whether nothing but this may have been kept, which is what mostly is.
     fn keeps_only(&self, cpu: CpuNumber, page: (Space, u64), fresh: &Result<Translation, Fault>) -> bool {
         match (self.host[&cpu].buffer.get(&page).map(Vec::as_slice), fresh) {
-            (Some([only]), Ok(fresh)) => only.translation == *fresh && !self.is_purged(only),
+            (Some([only]), Ok(fresh)) => {
+                only.translation == *fresh
+                    && !self.is_purged(only)
+                    && !self.host[&cpu].operands.iter().any(|operand| operand.has(page))
+            }
             _ => false,
         }
     }
@@ -188,6 +211,7 @@ impl State {
         let cpus: Vec<CpuNumber> = self.host.keys().copied().collect();
         for cpu in cpus {
             for space in spaces {
+                self.host[&cpu].operands.retain(|operand| operand.space != space);
                 let buffer = &mut self.host[&cpu].buffer;
                 let pages: Vec<_> = buffer.range((space, 0)..=(space, u64::MAX)).map(|(page, _)| *page).collect();
                 for page in pages {
@@ -200,6 +224,7 @@ impl State {
     /// Drops everything on one CPU (PTLB, SET PREFIX).
     pub(crate) fn purge_cpu(&mut self, cpu: CpuNumber) {
         self.host[&cpu].buffer.clear();
+        self.host[&cpu].operands.clear();
     }
 }
 

@@ -330,7 +330,7 @@ fn cpus_agree(state: &State) -> Result<(), TestCaseError> {
 /// All but translation buffers, counts of injections, and what is in the block.
 fn visible(state: &State) -> State {
     let mut visible = state.clone();
-    let forget = |host: &HostCpu| HostCpu { buffer: Default::default(), ..host.clone() };
+    let forget = |host: &HostCpu| HostCpu { buffer: Default::default(), operands: Vec::new(), ..host.clone() };
     visible.host = state.host.iter().map(|(&number, host)| (number, forget(host))).collect();
     visible.injected.clear();
     visible.purges = Default::default();
