@@ -267,6 +267,8 @@ fn d02_a_bad_handle_wins_over_an_injected_answer() {
     let mut host = Host::ready(&machine);
     machine.inject(Command::DestroySecConf, Injection::Busy(1));
     host.refuse_unchanged(Command::DestroySecConf, &[(0x18, 8, 1)], refused(0x20));
+    let guest = host.create(1);
+    assert_eq!(host.call(Command::DestroySecConf, &[(0x18, 8, guest.handle)]).cc, 2, "it still waits");
 }
 
 #[test]

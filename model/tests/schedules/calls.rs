@@ -45,7 +45,6 @@ impl Reference {
         if if query { block.length() < 0xa8 } else { block.length() != command.usual_length() } {
             return refused(5);
         }
-        let injected = self.injected(command);
         let (configuration, cpu) = match command {
             Command::CreateSecCpu => (Some(0x20), None),
             Command::DestroySecCpu
@@ -67,11 +66,13 @@ impl Reference {
         match (owner, vcpu) {
             (Some(None), _) => refused(0x20),
             (_, Some(None)) => refused(0x21),
-            (Some(Some(owner)), _) => injected.unwrap_or_else(|| self.configuration_call(command, owner, block)),
-            (_, Some(Some((owner, number)))) => {
-                injected.unwrap_or_else(|| self.cpu_call(command, owner, number, block.0[0x27]))
+            (Some(Some(owner)), _) => {
+                self.injected(command).unwrap_or_else(|| self.configuration_call(command, owner, block))
             }
-            (None, None) => injected.unwrap_or_else(|| self.plain_call(command, block)),
+            (_, Some(Some((owner, number)))) => {
+                self.injected(command).unwrap_or_else(|| self.cpu_call(command, owner, number, block.0[0x27]))
+            }
+            (None, None) => self.injected(command).unwrap_or_else(|| self.plain_call(command, block)),
         }
     }
 

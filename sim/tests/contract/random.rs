@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use uvsim::run::{self, Options, Status, json::Json};
 
 /// The oracle takes every step as well.
-const VERIFIED: Options = Options { seed: None, deadline: None, threads: false, verify: true };
+const VERIFIED: Options = Options { seed: None, deadline: None, threads: false, verify: true, go_on: false };
 
 /// Every outcome is somebody's, so a random statement that goes wrong is a failure of the file (status 1), and
 /// what comes after it is not run: most files would end at once. So each is tried in a file that holds what went

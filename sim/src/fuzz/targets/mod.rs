@@ -172,6 +172,6 @@ mod tests {
         for target in TARGETS {
             assert_eq!(super::target(target.name).map(|found| found.about), Some(target.about));
         }
-        assert!(super::target("").is_none());
+        assert!(target("").is_none());
     }
 }
