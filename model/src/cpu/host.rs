@@ -640,7 +640,10 @@ impl<'m> HostCpu<'m> {
                 return Err(self.secure_storage_access(table.0, AccessKind::Fetch, named));
             }
             Err(TranslationFault::Exception(code)) => {
-                let teid = if code == ProgramCode::Addressing { Teid(0) } else { Teid::new(address.0, kind, named) };
+                let teid = match code {
+                    ProgramCode::Addressing | ProgramCode::TranslationSpecification => Teid(0),
+                    _ => Teid::new(address.0, kind, named),
+                };
                 return Err(ProgramInterruption { code, teid });
             }
         };

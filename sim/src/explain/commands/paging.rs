@@ -115,8 +115,12 @@ pub(super) static SET_UNSHARED_ALL: Facts = Facts {
     aliases: &["unshare-all"],
     meaning: "Ends all sharing of a configuration and drops its pins, a step of every reset. Resident pages keep their \
         contents; a shared page without a frame starts again with zeros.",
-    checks: &[Check::ours(0x0101, "a CPU of the configuration is not stopped", "Q15")
-        .then("Stop all CPUs with CPU_SET_STATE 2 first.")],
+    checks: &[
+        Check::ours(0x0101, "a CPU of the configuration is not stopped", "Q15")
+            .then("Stop all CPUs with CPU_SET_STATE 2 first."),
+        Check::ours(0x0102, "the control block lies in a frame that becomes secure", "D5")
+            .then("A block that a guest shares cannot carry the call that ends its sharing: use a page of your own."),
+    ],
     answer: "The guest cannot be reset; keep the order of the reset protocol.",
     rules: "T70 T71 T72 I-27 Q9 Q15 D25 D31",
     source: "kvm-unit-tests s390x/pv-ipl and Linux arch/s390/kvm/pv.c",

@@ -13,11 +13,11 @@ const MOST: usize = 40;
 const SEEDS: u16 = 32;
 /// Kinds of statements.
 const STATEMENTS: u8 = 40;
-/// alpha has something in storage, beta two vCPUs; gamma comes into being later, if at all.
+/// alpha has something in storage; gamma comes into being later, if at all.
 const HEAD: &str = r#"machine { storage "2200MiB"; cpus 2 }
-guest alpha memory="1MiB" { load 0x3000 text="attack at dawn"; }
+guest alpha memory="1MiB" vcpus=2 { load 0x3000 text="attack at dawn"; }
 guest beta memory="1MiB" vcpus=2 { load 0x3000 text="beta's own"; }
-guest gamma memory="1MiB" state=none { load 0x2000 text="gamma"; }
+guest gamma memory="1MiB" vcpus=2 state=none { load 0x2000 text="gamma"; }
 "#;
 
 /// Lanes that take turns, as the seed says.

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_prepared_run_tells_the_same() {
         const TEXT: &str = "scenario s\nmachine { seed 9; }\nguest a memory=\"1MiB\" { load 0x3000 random=5000; }\n\
-            guest b memory=\"1MiB\"\nstep t { host read a:3 len=9; host page-out a:3; guest read a:3 len=9 save=x; }\n";
+            guest b memory=\"1MiB\"\nstep t { host read a:3 len=9; host page-out a:3; guest read a:3 len=9 save=x; check invariants; }\n";
         let plain = Scenario::parse(Path::new("s.kdl"), TEXT).unwrap();
         let told = |scenario: &Scenario| {
             let mut out = Vec::new();
