@@ -189,4 +189,7 @@ pub enum ConfigError {
     /// Number of CPUs out of range.
     #[error("{0} CPUs: must be 1 to {MAX_CPUS}")]
     Cpus(u16),
+    /// The system does not give address space for all of storage.
+    #[error("storage of {0:#x} bytes: the system gives no address space for it: {1}")]
+    AddressSpace(u64, std::io::ErrorKind),
 }

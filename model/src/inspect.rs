@@ -217,8 +217,9 @@ impl Machine {
         let mut bytes = [0; PAGE_SIZE as usize];
         for (first, chunk) in self.storage.chunks() {
             for index in chunk.stored_frames() {
-                chunk.copy_frame(index, &mut bytes);
-                visit(FrameNumber(first.0 + index as u64), &bytes);
+                let frame = FrameNumber(first.0 + index as u64);
+                self.storage.copy_frame(frame, &mut bytes);
+                visit(frame, &bytes);
             }
         }
     }

@@ -71,7 +71,7 @@ impl Machine {
     /// Builds a machine; all of its storage is zero.
     ///
     /// # Errors
-    /// A configuration that makes no sense.
+    /// A configuration that makes no sense, or one for which the system has no address space.
     pub fn new(config: MachineConfig) -> Result<Self, ConfigError> {
         if config.storage == 0
             || config.storage > MAX_STORAGE
@@ -84,7 +84,8 @@ impl Machine {
         }
         Ok(Self {
             // One requestor per CPU and one for the channel subsystem.
-            storage: Storage::new(config.storage, config.cpus + 1, config.byte_order),
+            storage: Storage::new(config.storage, config.cpus + 1, config.byte_order)
+                .map_err(|refused| ConfigError::AddressSpace(config.storage, refused.0))?,
             firmware: Ultravisor::new(&config),
             cpus: (0..config.cpus).map(|_| CpuSlot::new()).collect(),
             config,

@@ -259,7 +259,7 @@ mod tests {
 
     /// Tables for one address at all five levels, each full length.
     fn tables() -> Storage {
-        let storage = Storage::new(4 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(4 << 20, 1, ByteOrder::Big).unwrap();
         storage.store_u64(AbsoluteAddress(TOP + 8), 0x2_0000 | 0xc | 3).unwrap();
         storage.store_u64(AbsoluteAddress(0x2_0000 + 2 * 8), 0x3_0000 | 0x8 | 3).unwrap();
         storage.store_u64(AbsoluteAddress(0x3_0000 + 3 * 8), 0x4_0000 | 0x4 | 3).unwrap();

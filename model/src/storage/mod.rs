@@ -7,11 +7,12 @@ mod copy;
 pub(crate) mod dat;
 mod directory;
 mod interruption;
+mod region;
 pub(crate) mod translation_buffer;
 mod zone;
 
 pub(crate) use arena::Storage;
 pub use dat::{Asce, TranslationFault};
-pub(crate) use directory::{Directory, Piece};
+pub(crate) use directory::Directory;
 pub use interruption::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption, Teid};
 pub use zone::{Domain, Donation, FrameState, Tag, Verdict, ZoneEntry, check};

@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn filled() -> (Storage, TranslationBuffer) {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
         let mut buffer = TranslationBuffer::new();
         buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
         buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_page_at_0_of_space_0_is_not_found_in_an_empty_buffer() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
         assert!(TranslationBuffer::new().find(&storage, Space::of(Asce(0)), VirtualAddress(0)).is_none());
     }
 
