@@ -1,11 +1,13 @@
 //! Absolute storage, sparse: its bytes are one region, and what the hardware keeps beside them comes in chunks for 1 MiB
 //! each, made on first touch.
 //!
-//! This file, `region.rs` and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
+//! This file, its `host_view.rs`, `region.rs` and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
 //! touch at once are read and written as relaxed atomics; plain bytes exist only under a
 //! [`FrameLock`], which shuts everybody else out.
 
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
+
+mod host_view;
 
 use super::barrier;
 use super::copy::{copy_in, copy_out};
@@ -15,6 +17,8 @@ use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use host_view::HostView;
+use host_view::View;
 
 const FRAMES: usize = 256;
 
@@ -46,6 +50,8 @@ struct Keeper {
     /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
     generation: AtomicU32,
     touched: AtomicU8,
+    /// The host cannot touch the frame through its view, if it has one.
+    shut: AtomicBool,
     /// Fills the gap. Only those of the first frame are used, for the whole chunk.
     chunk: ChunkMarks,
 }
@@ -69,6 +75,8 @@ pub(crate) struct Storage {
     size: u64,
     order: ByteOrder,
     region: Region,
+    /// The host's own mapping of storage, if it has one.
+    view: Option<View>,
     chunks: Directory<Chunk>,
     /// The frame that each requestor is accessing, plus one; 0 for none (D33).
     in_flight: Box<[InFlight]>,
@@ -110,17 +118,22 @@ pub(crate) struct OutsideStorage;
 impl Storage {
     /// Storage of `size` bytes (a multiple of 1 MiB) for `requestors` requestors.
     pub(crate) fn new(size: u64, requestors: u16, order: ByteOrder) -> Result<Self, NoAddressSpace> {
+        Ok(Self::of(Region::new(size)?, None, size, requestors, order))
+    }
+
+    fn of(region: Region, view: Option<View>, size: u64, requestors: u16, order: ByteOrder) -> Self {
         barrier::prepare();
-        Ok(Self {
+        Self {
             size,
             order,
-            region: Region::new(size)?,
+            region,
+            view,
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
             fencing: AtomicU8::new(fencing::BY_CHANGES),
             interrupted: AtomicU32::new(0),
-        })
+        }
     }
 
     /// Bytes of storage.
@@ -216,16 +229,17 @@ impl Storage {
             .zone
             .compare_exchange(before.bits(), before.locked().bits(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
-        Some(FrameLock { storage: self, place, frame, before, quiet: false })
+        Some(FrameLock { storage: self, place, frame, before, quiet: false, in_batch: false })
     }
 
     /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
-    /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
+    /// the lock of this frame, has called [`Storage::settle`] and [`Storage::drain_all`] if it has closed it, and calls
+    /// [`Storage::settle`] when all is done.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let place = self.place(frame).expect("a suspended lock is that of a frame in storage");
         let locked = place.keeper().zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
-        FrameLock { storage: self, place, frame, before: locked.unlocked(), quiet: locked.is_closed() }
+        FrameLock { storage: self, place, frame, before: locked.unlocked(), quiet: locked.is_closed(), in_batch: true }
     }
 
     /// Waits until every access that has begun by now is over.
@@ -254,7 +268,7 @@ impl Storage {
             let (part, tail) = rest.split_at_mut(len);
             match self.place(at.frame()) {
                 Some(place) => copy_out(place.data, at.offset(), part),
-                None => part.fill(0),
+                None => self.load_first(at.frame(), at.offset(), part),
             }
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -350,11 +364,22 @@ impl Storage {
         unsafe { chunk.assume_init() }
     }
 
-    /// Copies a frame of a chunk that exists out. Of any other, zeros.
+    /// Copies a frame out. Outside storage, zeros.
     pub(crate) fn copy_frame(&self, frame: FrameNumber, bytes: &mut PageBytes) {
         match self.place(frame) {
             Some(place) => copy_out(place.data, 0, bytes),
-            None => bytes.fill(0),
+            None => self.load_first(frame, 0, bytes),
+        }
+    }
+
+    /// Bytes of a frame whose chunk nobody has touched: zeros, unless the host has stored through its view.
+    #[cold]
+    fn load_first(&self, frame: FrameNumber, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        if self.view.is_some()
+            && let Some(place) = self.place_or_make(frame)
+        {
+            copy_out(place.data, offset, bytes);
         }
     }
 
@@ -474,7 +499,7 @@ impl Access<'_> {
     pub(crate) fn load(&self, offset: usize, bytes: &mut [u8]) {
         match self.place {
             Some(place) => copy_out(place.data, offset, bytes),
-            None => bytes.fill(0),
+            None => self.storage.load_first(self.frame, offset, bytes),
         }
     }
 
@@ -511,6 +536,8 @@ pub(crate) struct FrameLock<'a> {
     frame: FrameNumber,
     before: ZoneEntry,
     quiet: bool,
+    /// Whoever holds the lock holds many, and settles the host's view of them together.
+    in_batch: bool,
 }
 
 impl FrameLock<'_> {
@@ -552,6 +579,20 @@ impl FrameLock<'_> {
     /// Shuts everybody out, but does not wait for those who are in.
     pub(crate) fn close(&self) {
         self.place.keeper().zone.store(self.before.closed().bits(), Ordering::SeqCst);
+        self.settle();
+    }
+
+    /// From now on the holder settles the host's view itself: with [`Storage::settle`], when it has closed frames that
+    /// were not secure and before it turns to their bytes, and when all is done.
+    pub(crate) fn batch(&mut self) {
+        self.in_batch = true;
+    }
+
+    #[inline(always)]
+    fn settle(&self) {
+        if !self.in_batch && self.storage.has_view() {
+            self.storage.settle(core::iter::once(self.frame));
+        }
     }
 
     /// The bytes of the frame, for reading.
@@ -596,6 +637,9 @@ impl FrameLock<'_> {
         if after != self.before {
             if !self.quiet {
                 self.place.keeper().zone.store(after.locked().bits(), Ordering::SeqCst);
+                if after.is_secure() {
+                    self.settle();
+                }
                 self.storage.drain(self.frame);
             }
             let generation = &self.place.keeper().generation;
@@ -610,6 +654,10 @@ impl FrameLock<'_> {
 impl Drop for FrameLock<'_> {
     fn drop(&mut self) {
         self.place.keeper().zone.store(self.before.bits(), Ordering::Release);
+        // It may be opened after the lock is gone: who takes the lock next and closes the frame shuts it again.
+        if !self.before.is_secure() {
+            self.settle();
+        }
     }
 }
 

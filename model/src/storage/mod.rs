@@ -11,6 +11,7 @@ mod region;
 pub(crate) mod translation_buffer;
 mod zone;
 
+pub use arena::HostView;
 pub(crate) use arena::Storage;
 pub use dat::{Asce, TranslationFault};
 pub(crate) use directory::Directory;
