@@ -8,7 +8,7 @@ use crate::event::Observer;
 use crate::firmware::{Injection, Reset, Ultravisor};
 use crate::storage::arena::RequestorNumber;
 use crate::storage::translation_buffer::Purge;
-use crate::storage::{HostView, Storage};
+use crate::storage::{Asce, HostView, Storage, Translator};
 use crate::uvc::Command;
 use crate::witness::{HostStep, Outcome, Step, Watch};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -163,6 +163,14 @@ impl Machine {
     #[must_use]
     pub fn host_view_failed(&self) -> Option<std::io::ErrorKind> {
         self.storage.view_failed()
+    }
+
+    /// Has a translator answer in place of the tables of a space from now on, in every walk: that of a host CPU in home
+    /// space, of a guest CPU, and of calls that look for a guest page. `None` gives the space its tables back. Purges
+    /// nothing: that is for the host, with [`HostCpu::purge_page`] or [`HostCpu::idte_space`]. Real spaces have neither. A
+    /// witness is not told.
+    pub fn set_translator(&self, asce: Asce, translator: Option<Arc<dyn Translator>>) {
+        self.storage.translators().set(asce, translator);
     }
 
     /// Nanoseconds on the machine's clock, which only [`Machine::advance_clock`] moves (D81).

@@ -13,6 +13,7 @@ use super::barrier;
 use super::copy::{copy_in, copy_out};
 use super::directory::Directory;
 use super::region::{NoAddressSpace, Region, SharedFrame};
+use super::translator::Translators;
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
@@ -77,6 +78,7 @@ pub(crate) struct Storage {
     region: Region,
     /// The host's own mapping of storage, if it has one.
     view: Option<View>,
+    translators: Translators,
     chunks: Directory<Chunk>,
     /// The frame that each requestor is accessing, plus one; 0 for none (D33).
     in_flight: Box<[InFlight]>,
@@ -128,12 +130,18 @@ impl Storage {
             order,
             region,
             view,
+            translators: Translators::default(),
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
             fencing: AtomicU8::new(fencing::BY_CHANGES),
             interrupted: AtomicU32::new(0),
         }
+    }
+
+    /// What stands in for translation tables.
+    pub(crate) fn translators(&self) -> &Translators {
+        &self.translators
     }
 
     /// Bytes of storage.
