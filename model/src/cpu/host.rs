@@ -21,19 +21,19 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) struct CpuSlot {
     /// Whoever holds this operates the CPU.
     pub(crate) state: Mutex<CpuState>,
-    purge_pending: AtomicBool,
-    asked: Mutex<Asked>,
+    pub(super) purge_pending: AtomicBool,
+    pub(super) asked: Mutex<Asked>,
 }
 
 /// State that only the CPU itself touches while it operates.
 #[derive(Debug)]
 pub(crate) struct CpuState {
-    registers: Registers,
+    pub(super) registers: Registers,
     /// Accesses may take the short way: translation is on, and nobody watches the machine.
     direct: bool,
     /// The home space of the registers.
-    home: Space,
-    buffer: TranslationBuffer,
+    pub(super) home: Space,
+    pub(super) buffer: TranslationBuffer,
 }
 
 /// Registers of a host CPU, as far as the model needs them.
@@ -84,12 +84,12 @@ impl Drop for Turn<'_> {
 pub struct HostCpu<'m> {
     pub(crate) machine: &'m Machine,
     pub(crate) number: u16,
-    slot: &'m CpuSlot,
+    pub(crate) slot: &'m CpuSlot,
     in_flight: &'m InFlight,
-    state: MutexGuard<'m, CpuState>,
+    pub(crate) state: MutexGuard<'m, CpuState>,
     /// After the state: the CPU counts as operating until that is free.
     _turn: Turn<'m>,
-    pub(super) recent: Recent,
+    pub(crate) recent: Recent,
     /// The block of the latest call, to be used again.
     spare_block: Option<Box<Block>>,
     one_thread: PhantomData<*const ()>,
@@ -114,7 +114,7 @@ impl<'m> HostCpu<'m> {
         cpu
     }
 
-    fn choose_way(&mut self) {
+    pub(crate) fn choose_way(&mut self) {
         self.state.direct = self.state.registers.translation && !self.machine.is_watched();
     }
 
@@ -168,7 +168,7 @@ impl<'m> HostCpu<'m> {
 
     /// Tells the witness of a step of this CPU.
     #[inline]
-    pub(super) fn tell(&self, step: HostStep<'_>, outcome: Outcome<'_>) {
+    pub(crate) fn tell(&self, step: HostStep<'_>, outcome: Outcome<'_>) {
         self.machine.tell(Step::Host(self.number, step), outcome);
     }
 

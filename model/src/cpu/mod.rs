@@ -6,9 +6,11 @@ mod call;
 mod channel;
 mod guest;
 mod host;
+mod snapshot;
 
 pub use call::Uvc;
 pub use channel::{Channel, ChannelRefusal};
 pub use guest::{Diagnose, GuestCpu, GuestEvent, Interception, ServiceCall, SieExit, Sigp, ValidityReason};
-pub(crate) use host::CpuSlot;
+pub(crate) use host::{CpuSlot, CpuState};
 pub use host::{HostCpu, Registers};
+pub(crate) use snapshot::KeptHostCpu;

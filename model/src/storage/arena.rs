@@ -10,11 +10,13 @@
 use super::barrier;
 use super::copy::{copy_in, copy_out};
 use super::directory::Directory;
+use super::journal::{Journal, KeptFrame};
 use super::region::{NoAddressSpace, Region, SharedFrame};
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use parking_lot::Mutex;
 
 const FRAMES: usize = 256;
 
@@ -29,8 +31,10 @@ pub(crate) mod touch {
     pub(crate) const SINCE_DIGEST: u8 = 2;
     /// May hold something other than zeros.
     pub(crate) const NOT_ZERO: u8 = 4;
+    /// The frame need not be kept for a restore any more: it was, or there is no snapshot.
+    pub(super) const KEPT: u8 = 8;
     /// What a store sets.
-    pub(crate) const ALL: u8 = SINCE_IMPORT | SINCE_DIGEST | NOT_ZERO;
+    pub(crate) const ALL: u8 = SINCE_IMPORT | SINCE_DIGEST | NOT_ZERO | KEPT;
 }
 
 /// What the hardware keeps beside one MiB of storage. All-zero bytes are a valid chunk.
@@ -78,6 +82,9 @@ pub(crate) struct Storage {
     fencing: AtomicU8,
     /// How often a change has made all threads fence.
     interrupted: AtomicU32,
+    /// A snapshot was taken.
+    keeps: AtomicBool,
+    journal: Mutex<Journal>,
 }
 
 /// Who makes announcements and marks visible to each other. Making other threads fence costs a change some
@@ -120,6 +127,8 @@ impl Storage {
             concurrent: AtomicBool::new(false),
             fencing: AtomicU8::new(fencing::BY_CHANGES),
             interrupted: AtomicU32::new(0),
+            keeps: AtomicBool::new(false),
+            journal: Mutex::default(),
         })
     }
 
@@ -274,7 +283,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let place = self.place_or_make(at.frame()).ok_or(OutsideStorage)?;
-            place.store(at.offset(), part);
+            place.store(self, at.frame(), at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
         }
@@ -358,6 +367,68 @@ impl Storage {
         }
     }
 
+    /// Keeps every frame from now on before it changes. Nobody may access storage meanwhile.
+    pub(crate) fn snapshot(&self) {
+        let mut journal = self.journal.lock();
+        if self.keeps.swap(true, Ordering::Relaxed) {
+            // Whatever has the mark was kept.
+            core::mem::take(&mut *journal).take(|kept, _| self.due(kept.frame));
+        } else {
+            self.frames_in_use().for_each(|frame| self.due(frame));
+        }
+    }
+
+    fn due(&self, frame: FrameNumber) {
+        if let Some(place) = self.place(frame)
+            && place.keeper().touched.load(Ordering::Relaxed) & touch::KEPT != 0
+        {
+            place.keeper().touched.fetch_and(!touch::KEPT, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts back every frame that has changed since the snapshot. Nobody may access storage meanwhile.
+    pub(crate) fn restore(&self) {
+        self.journal.lock().take(|kept, bytes| self.put_back(kept, bytes));
+    }
+
+    fn put_back(&self, kept: &KeptFrame, bytes: Option<&PageBytes>) {
+        let Some(place) = self.place(kept.frame) else { return };
+        let keeper = place.keeper();
+        match bytes {
+            Some(bytes) => copy_in(place.data, 0, bytes),
+            None if keeper.touched.load(Ordering::Relaxed) & touch::NOT_ZERO != 0 => {
+                copy_in(place.data, 0, &[0; PAGE_SIZE as usize]);
+            }
+            None => {}
+        }
+        keeper.generation.store(kept.generation, Ordering::Relaxed);
+        keeper.zone.store(kept.zone.bits(), Ordering::Release);
+        place.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
+        place.chunk.mark(place.index, kept.touched & !touch::KEPT | touch::SINCE_DIGEST);
+    }
+
+    /// Keeps a frame, unless another thread was faster. Bytes and zone entry change only once the mark is there, so
+    /// what is copied is what there was at the snapshot.
+    #[cold]
+    fn keep(&self, place: Place<'_>, frame: FrameNumber) {
+        let keeper = place.keeper();
+        if self.keeps.load(Ordering::Relaxed) {
+            let mut journal = self.journal.lock();
+            let touched = keeper.touched.load(Ordering::Relaxed);
+            if touched & touch::KEPT != 0 {
+                return;
+            }
+            // A call that holds the frame has not changed it yet.
+            let (zone, generation) = (keeper.zone().unlocked(), keeper.generation.load(Ordering::Relaxed));
+            let stored = touched & touch::NOT_ZERO != 0;
+            journal
+                .keep(KeptFrame { frame, zone, generation, touched, stored }, |bytes| copy_out(place.data, 0, bytes));
+            keeper.touched.fetch_or(touch::KEPT, Ordering::Release);
+        } else {
+            keeper.touched.fetch_or(touch::KEPT, Ordering::Relaxed);
+        }
+    }
+
     /// Makes sure that accesses which have not seen a mark have announced themselves.
     fn fence_change(&self) {
         if self.fencing.load(Ordering::SeqCst) == fencing::BY_ACCESSES {
@@ -426,11 +497,23 @@ impl<'a> Place<'a> {
         &self.chunk.keepers[self.index]
     }
 
-    /// Stores with a mark.
+    /// Stores with a mark. Mostly it is there already; then the line, which others read, stays as it is.
     #[inline(always)]
-    fn store(&self, offset: usize, bytes: &[u8]) {
-        self.chunk.touch(self.index);
+    fn store(&self, storage: &Storage, frame: FrameNumber, offset: usize, bytes: &[u8]) {
+        // What is stored must not be seen by whoever keeps the frame, and has set the mark after that.
+        if self.keeper().touched.load(Ordering::Acquire) != touch::ALL {
+            self.keep(storage, frame);
+            self.chunk.mark(self.index, touch::ALL);
+        }
         copy_in(self.data, offset, bytes);
+    }
+
+    /// To be called before every change of the frame.
+    #[inline]
+    fn keep(&self, storage: &Storage, frame: FrameNumber) {
+        if self.keeper().touched.load(Ordering::Acquire) & touch::KEPT == 0 {
+            storage.keep(*self, frame);
+        }
     }
 }
 
@@ -482,7 +565,7 @@ impl Access<'_> {
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         if let Some(place) = self.place {
-            place.store(offset, bytes);
+            place.store(self.storage, self.frame, offset, bytes);
         } else {
             self.store_first(offset, bytes);
         }
@@ -491,7 +574,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some(place) = self.storage.place_or_make(self.frame) {
-            place.store(offset, bytes);
+            place.store(self.storage, self.frame, offset, bytes);
         }
     }
 }
@@ -533,11 +616,17 @@ impl FrameLock<'_> {
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
+        self.keep();
+        let marks = marks | touch::KEPT;
         if marks & touch::SINCE_DIGEST != 0 {
             self.place.chunk.mark(self.place.index, marks);
         } else {
             self.place.keeper().touched.store(marks, Ordering::Relaxed);
         }
+    }
+
+    fn keep(&self) {
+        self.place.keep(self.storage, self.frame);
     }
 
     /// Closes the frame and waits for the accesses that began before. Whatever turns to the bytes does it.
@@ -556,12 +645,19 @@ impl FrameLock<'_> {
 
     /// The bytes of the frame, for reading.
     pub(crate) fn bytes(&mut self) -> &PageBytes {
-        self.bytes_mut()
+        self.quiesce();
+        self.quiet_bytes()
     }
 
     /// The bytes of the frame. The caller says by [`FrameLock::set_touched`] what it did to them.
     pub(crate) fn bytes_mut(&mut self) -> &mut PageBytes {
         self.quiesce();
+        self.keep();
+        self.quiet_bytes()
+    }
+
+    fn quiet_bytes(&mut self) -> &mut PageBytes {
+        debug_assert!(self.quiet);
         let data = self.place.data.as_ptr().cast_mut().cast::<PageBytes>();
         // SAFETY: the page is 4096 initialised bytes of the region, which lives as long as the storage,
         // and AtomicU64 permits mutation through a shared reference. Nobody else touches them while the
@@ -594,6 +690,7 @@ impl FrameLock<'_> {
     pub(crate) fn commit(mut self, state: FrameState) {
         let after = ZoneEntry::new(state);
         if after != self.before {
+            self.keep();
             if !self.quiet {
                 self.place.keeper().zone.store(after.locked().bits(), Ordering::SeqCst);
                 self.storage.drain(self.frame);
@@ -628,15 +725,6 @@ impl Chunk {
     #[inline(always)]
     fn marks(&self) -> &ChunkMarks {
         &self.keepers[0].chunk
-    }
-
-    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
-    /// it is.
-    #[inline(always)]
-    fn touch(&self, index: usize) {
-        if self.keepers[index].touched.load(Ordering::Relaxed) != touch::ALL {
-            self.mark(index, touch::ALL);
-        }
     }
 
     /// Marks a frame for a store, or for whatever else the Ultravisor did to it.
