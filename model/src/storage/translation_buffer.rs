@@ -288,6 +288,9 @@ mod tests {
         assert_eq!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
         assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x5000)).is_none());
         assert!(buffer.find(&storage, Space::of(Asce(0x2_0000)), VirtualAddress(0x3000)).is_none());
+        // Differences of page and space that are the same bit must not make up for each other; the slot is the same.
+        const HIGH: u64 = 1 << 30;
+        assert!(buffer.find(&storage, Space::of(Asce(ASCE.0 ^ HIGH)), VirtualAddress(0x3000 ^ HIGH)).is_none());
     }
 
     #[test]
