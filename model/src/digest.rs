@@ -44,6 +44,7 @@ impl Machine {
     /// machine must be at rest.
     #[must_use]
     pub fn state_digest(&self, block: Option<AbsoluteAddress>) -> StateDigest {
+        self.storage.count_host_stores();
         let mut cache = self.digests.lock();
         let (mut storage, mut zones) = (0u64, 0u64);
         let mut ordinal = 0;

@@ -214,6 +214,7 @@ impl Machine {
 
     /// Calls `visit` with every frame that may hold something other than zeros, and its bytes, rising.
     pub fn visit_storage(&self, mut visit: impl FnMut(FrameNumber, &[u8; PAGE_SIZE as usize])) {
+        self.storage.count_host_stores();
         let mut bytes = [0; PAGE_SIZE as usize];
         for (first, chunk) in self.storage.chunks() {
             for index in chunk.stored_frames() {

@@ -6,6 +6,8 @@ mod call;
 mod channel;
 mod guest;
 mod host;
+mod native;
+mod purge;
 mod snapshot;
 
 pub use call::Uvc;

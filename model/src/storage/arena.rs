@@ -1,22 +1,29 @@
 //! Absolute storage, sparse: its bytes are one region, and what the hardware keeps beside them comes in chunks for 1 MiB
 //! each, made on first touch.
 //!
-//! This file, `region.rs` and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
+//! This file, its `host_view.rs`, `region.rs` and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
 //! touch at once are read and written as relaxed atomics; plain bytes exist only under a
 //! [`FrameLock`], which shuts everybody else out.
 
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
 
+mod host_view;
+mod kept;
+
 use super::barrier;
 use super::copy::{copy_in, copy_out};
 use super::directory::Directory;
-use super::journal::{Journal, KeptFrame};
+use super::journal::Journal;
 use super::region::{NoAddressSpace, Region, SharedFrame};
+use super::translator::Translators;
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use parking_lot::Mutex;
+
+pub use host_view::HostView;
+use host_view::View;
 
 const FRAMES: usize = 256;
 
@@ -50,6 +57,8 @@ struct Keeper {
     /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
     generation: AtomicU32,
     touched: AtomicU8,
+    /// The host cannot touch the frame through its view, if it has one.
+    shut: AtomicBool,
     /// Fills the gap. Only those of the first frame are used, for the whole chunk.
     chunk: ChunkMarks,
 }
@@ -73,6 +82,9 @@ pub(crate) struct Storage {
     size: u64,
     order: ByteOrder,
     region: Region,
+    /// The host's own mapping of storage, if it has one.
+    view: Option<View>,
+    translators: Translators,
     chunks: Directory<Chunk>,
     /// The frame that each requestor is accessing, plus one; 0 for none (D33).
     in_flight: Box<[InFlight]>,
@@ -117,11 +129,17 @@ pub(crate) struct OutsideStorage;
 impl Storage {
     /// Storage of `size` bytes (a multiple of 1 MiB) for `requestors` requestors.
     pub(crate) fn new(size: u64, requestors: u16, order: ByteOrder) -> Result<Self, NoAddressSpace> {
+        Ok(Self::of(Region::new(size)?, None, size, requestors, order))
+    }
+
+    fn of(region: Region, view: Option<View>, size: u64, requestors: u16, order: ByteOrder) -> Self {
         barrier::prepare();
-        Ok(Self {
+        Self {
             size,
             order,
-            region: Region::new(size)?,
+            region,
+            view,
+            translators: Translators::default(),
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
@@ -129,7 +147,12 @@ impl Storage {
             interrupted: AtomicU32::new(0),
             keeps: AtomicBool::new(false),
             journal: Mutex::default(),
-        })
+        }
+    }
+
+    /// What stands in for translation tables.
+    pub(crate) fn translators(&self) -> &Translators {
+        &self.translators
     }
 
     /// Bytes of storage.
@@ -225,16 +248,17 @@ impl Storage {
             .zone
             .compare_exchange(before.bits(), before.locked().bits(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
-        Some(FrameLock { storage: self, place, frame, before, quiet: false })
+        Some(FrameLock { storage: self, place, frame, before, quiet: false, in_batch: false })
     }
 
     /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
-    /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
+    /// the lock of this frame, has called [`Storage::settle`] and [`Storage::drain_all`] if it has closed it, and calls
+    /// [`Storage::settle`] when all is done.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
         let place = self.place(frame).expect("a suspended lock is that of a frame in storage");
         let locked = place.keeper().zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
-        FrameLock { storage: self, place, frame, before: locked.unlocked(), quiet: locked.is_closed() }
+        FrameLock { storage: self, place, frame, before: locked.unlocked(), quiet: locked.is_closed(), in_batch: true }
     }
 
     /// Waits until every access that has begun by now is over.
@@ -263,7 +287,7 @@ impl Storage {
             let (part, tail) = rest.split_at_mut(len);
             match self.place(at.frame()) {
                 Some(place) => copy_out(place.data, at.offset(), part),
-                None => part.fill(0),
+                None => self.load_first(at.frame(), at.offset(), part),
             }
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -359,73 +383,22 @@ impl Storage {
         unsafe { chunk.assume_init() }
     }
 
-    /// Copies a frame of a chunk that exists out. Of any other, zeros.
+    /// Copies a frame out. Outside storage, zeros.
     pub(crate) fn copy_frame(&self, frame: FrameNumber, bytes: &mut PageBytes) {
         match self.place(frame) {
             Some(place) => copy_out(place.data, 0, bytes),
-            None => bytes.fill(0),
+            None => self.load_first(frame, 0, bytes),
         }
     }
 
-    /// Keeps every frame from now on before it changes. Nobody may access storage meanwhile.
-    pub(crate) fn snapshot(&self) {
-        let mut journal = self.journal.lock();
-        if self.keeps.swap(true, Ordering::Relaxed) {
-            // Whatever has the mark was kept.
-            core::mem::take(&mut *journal).take(|kept, _| self.due(kept.frame));
-        } else {
-            self.frames_in_use().for_each(|frame| self.due(frame));
-        }
-    }
-
-    fn due(&self, frame: FrameNumber) {
-        if let Some(place) = self.place(frame)
-            && place.keeper().touched.load(Ordering::Relaxed) & touch::KEPT != 0
-        {
-            place.keeper().touched.fetch_and(!touch::KEPT, Ordering::Relaxed);
-        }
-    }
-
-    /// Puts back every frame that has changed since the snapshot. Nobody may access storage meanwhile.
-    pub(crate) fn restore(&self) {
-        self.journal.lock().take(|kept, bytes| self.put_back(kept, bytes));
-    }
-
-    fn put_back(&self, kept: &KeptFrame, bytes: Option<&PageBytes>) {
-        let Some(place) = self.place(kept.frame) else { return };
-        let keeper = place.keeper();
-        match bytes {
-            Some(bytes) => copy_in(place.data, 0, bytes),
-            None if keeper.touched.load(Ordering::Relaxed) & touch::NOT_ZERO != 0 => {
-                copy_in(place.data, 0, &[0; PAGE_SIZE as usize]);
-            }
-            None => {}
-        }
-        keeper.generation.store(kept.generation, Ordering::Relaxed);
-        keeper.zone.store(kept.zone.bits(), Ordering::Release);
-        place.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
-        place.chunk.mark(place.index, kept.touched & !touch::KEPT | touch::SINCE_DIGEST);
-    }
-
-    /// Keeps a frame, unless another thread was faster. Bytes and zone entry change only once the mark is there, so
-    /// what is copied is what there was at the snapshot.
+    /// Bytes of a frame whose chunk nobody has touched: zeros, unless the host has stored through its view.
     #[cold]
-    fn keep(&self, place: Place<'_>, frame: FrameNumber) {
-        let keeper = place.keeper();
-        if self.keeps.load(Ordering::Relaxed) {
-            let mut journal = self.journal.lock();
-            let touched = keeper.touched.load(Ordering::Relaxed);
-            if touched & touch::KEPT != 0 {
-                return;
-            }
-            // A call that holds the frame has not changed it yet.
-            let (zone, generation) = (keeper.zone().unlocked(), keeper.generation.load(Ordering::Relaxed));
-            let stored = touched & touch::NOT_ZERO != 0;
-            journal
-                .keep(KeptFrame { frame, zone, generation, touched, stored }, |bytes| copy_out(place.data, 0, bytes));
-            keeper.touched.fetch_or(touch::KEPT, Ordering::Release);
-        } else {
-            keeper.touched.fetch_or(touch::KEPT, Ordering::Relaxed);
+    fn load_first(&self, frame: FrameNumber, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        if self.view.is_some()
+            && let Some(place) = self.place_or_make(frame)
+        {
+            copy_out(place.data, offset, bytes);
         }
     }
 
@@ -497,15 +470,22 @@ impl<'a> Place<'a> {
         &self.chunk.keepers[self.index]
     }
 
-    /// Stores with a mark. Mostly it is there already; then the line, which others read, stays as it is.
+    /// Stores with a mark.
     #[inline(always)]
     fn store(&self, storage: &Storage, frame: FrameNumber, offset: usize, bytes: &[u8]) {
-        // What is stored must not be seen by whoever keeps the frame, and has set the mark after that.
+        self.touch(storage, frame);
+        copy_in(self.data, offset, bytes);
+    }
+
+    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
+    /// it is.
+    #[inline(always)]
+    fn touch(&self, storage: &Storage, frame: FrameNumber) {
+        // Whoever sees the mark stores after the frame was kept.
         if self.keeper().touched.load(Ordering::Acquire) != touch::ALL {
             self.keep(storage, frame);
             self.chunk.mark(self.index, touch::ALL);
         }
-        copy_in(self.data, offset, bytes);
     }
 
     /// To be called before every change of the frame.
@@ -557,7 +537,7 @@ impl Access<'_> {
     pub(crate) fn load(&self, offset: usize, bytes: &mut [u8]) {
         match self.place {
             Some(place) => copy_out(place.data, offset, bytes),
-            None => bytes.fill(0),
+            None => self.storage.load_first(self.frame, offset, bytes),
         }
     }
 
@@ -594,6 +574,8 @@ pub(crate) struct FrameLock<'a> {
     frame: FrameNumber,
     before: ZoneEntry,
     quiet: bool,
+    /// Whoever holds the lock holds many, and settles the host's view of them together.
+    in_batch: bool,
 }
 
 impl FrameLock<'_> {
@@ -641,6 +623,20 @@ impl FrameLock<'_> {
     /// Shuts everybody out, but does not wait for those who are in.
     pub(crate) fn close(&self) {
         self.place.keeper().zone.store(self.before.closed().bits(), Ordering::SeqCst);
+        self.settle();
+    }
+
+    /// From now on the holder settles the host's view itself: with [`Storage::settle`], when it has closed frames that
+    /// were not secure and before it turns to their bytes, and when all is done.
+    pub(crate) fn batch(&mut self) {
+        self.in_batch = true;
+    }
+
+    #[inline(always)]
+    fn settle(&self) {
+        if !self.in_batch && self.storage.has_view() {
+            self.storage.settle(core::iter::once(self.frame));
+        }
     }
 
     /// The bytes of the frame, for reading.
@@ -693,6 +689,9 @@ impl FrameLock<'_> {
             self.keep();
             if !self.quiet {
                 self.place.keeper().zone.store(after.locked().bits(), Ordering::SeqCst);
+                if after.is_secure() {
+                    self.settle();
+                }
                 self.storage.drain(self.frame);
             }
             let generation = &self.place.keeper().generation;
@@ -707,6 +706,10 @@ impl FrameLock<'_> {
 impl Drop for FrameLock<'_> {
     fn drop(&mut self) {
         self.place.keeper().zone.store(self.before.bits(), Ordering::Release);
+        // It may be opened after the lock is gone: who takes the lock next and closes the frame shuts it again.
+        if !self.before.is_secure() {
+            self.settle();
+        }
     }
 }
 

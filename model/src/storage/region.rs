@@ -32,7 +32,10 @@ enum Mapping {
     Whole(#[expect(dead_code, reason = "owns the mapping")] MmapRaw),
     /// A MiB may be touched once it was asked for.
     #[cfg(target_os = "linux")]
-    Reserved(Reservation),
+    Reserved(Span),
+    /// All of it may be touched, and somebody else has mapped the same bytes.
+    #[cfg(target_os = "linux")]
+    Shared(#[expect(dead_code, reason = "owns the mapping")] Span),
 }
 
 /// The system does not give as much address space.
@@ -66,14 +69,20 @@ impl Region {
 
     #[cfg(target_os = "linux")]
     fn reserved(size: u64, len: usize, refused: std::io::ErrorKind) -> Result<Self, NoAddressSpace> {
-        let reservation = Reservation::new(len).ok_or(NoAddressSpace(refused))?;
-        let base = reservation.base.cast();
-        Ok(Self { base, frames: size / PAGE_SIZE, mapping: Mapping::Reserved(reservation) })
+        let span = Span::reserved(len).ok_or(NoAddressSpace(refused))?;
+        Ok(Self { base: span.base.cast(), frames: size / PAGE_SIZE, mapping: Mapping::Reserved(span) })
     }
 
     #[cfg(not(target_os = "linux"))]
     fn reserved(_: u64, _: usize, refused: std::io::ErrorKind) -> Result<Self, NoAddressSpace> {
         Err(NoAddressSpace(refused))
+    }
+
+    /// The region of all bytes of a file.
+    #[cfg(target_os = "linux")]
+    pub(super) fn shared(file: &rustix::fd::OwnedFd, size: u64) -> Result<Self, NoAddressSpace> {
+        let span = Span::shared(file, size as usize)?;
+        Ok(Self { base: span.base.cast(), frames: size / PAGE_SIZE, mapping: Mapping::Shared(span) })
     }
 
     /// Makes the MiB of this number accessible. Where the system has no memory left, the process ends, as when any
@@ -82,7 +91,9 @@ impl Region {
         match &self.mapping {
             Mapping::Whole(_) => {}
             #[cfg(target_os = "linux")]
-            Mapping::Reserved(reservation) => reservation.open(mebibyte),
+            Mapping::Reserved(span) => span.open(mebibyte),
+            #[cfg(target_os = "linux")]
+            Mapping::Shared(_) => {}
         }
     }
 
@@ -100,24 +111,40 @@ impl Region {
     }
 }
 
-/// Address space without memory.
+/// A mapping of our own.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-struct Reservation {
-    base: NonNull<core::ffi::c_void>,
-    len: usize,
+pub(super) struct Span {
+    pub(super) base: NonNull<core::ffi::c_void>,
+    pub(super) len: usize,
 }
 
 #[cfg(target_os = "linux")]
-impl Reservation {
-    fn new(len: usize) -> Option<Self> {
-        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+impl Span {
+    /// Address space without memory.
+    fn reserved(len: usize) -> Option<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping where the system finds room, which nobody knows of yet.
         let base = unsafe { mmap_anonymous(core::ptr::null_mut(), len, ProtFlags::empty(), flags) }.ok()?;
+        Self::owning(base, len)
+    }
+
+    /// The first bytes of a file, shared with whoever else maps them.
+    pub(super) fn shared(file: &rustix::fd::OwnedFd, len: usize) -> Result<Self, NoAddressSpace> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        // SAFETY: a new mapping where the system finds room, which nobody knows of yet.
+        let base = unsafe { mmap(core::ptr::null_mut(), len, access, flags, file, 0) };
+        let base = base.map_err(|refused| NoAddressSpace(refused.kind()))?;
+        Self::owning(base, len).ok_or(NoAddressSpace(std::io::ErrorKind::Other))
+    }
+
+    fn owning(base: *mut core::ffi::c_void, len: usize) -> Option<Self> {
+        let span = Self { base: NonNull::new(base)?, len };
         // SAFETY: the advice changes no byte, and the mapping is ours.
-        let _ = unsafe { madvise(base, len, Advice::LinuxNoHugepage) };
-        Some(Self { base: NonNull::new(base)?, len })
+        let _ = unsafe { rustix::mm::madvise(base, len, rustix::mm::Advice::LinuxNoHugepage) };
+        Some(span)
     }
 
     fn open(&self, mebibyte: usize) {
@@ -125,9 +152,9 @@ impl Reservation {
         const MIB: usize = MEBIBYTE as usize;
         let start = mebibyte * MIB;
         assert!(start + MIB <= self.len);
+        let access = MprotectFlags::READ | MprotectFlags::WRITE;
         // SAFETY: the MiB lies in the mapping, which is ours; to make it accessible takes nothing from anybody.
-        let opened =
-            unsafe { mprotect(self.base.as_ptr().byte_add(start), MIB, MprotectFlags::READ | MprotectFlags::WRITE) };
+        let opened = unsafe { mprotect(self.base.as_ptr().byte_add(start), MIB, access) };
         if opened.is_err() {
             let layout = core::alloc::Layout::from_size_align(MIB, PAGE_SIZE as usize);
             std::alloc::handle_alloc_error(layout.unwrap_or(core::alloc::Layout::new::<SharedFrame>()));
@@ -136,9 +163,9 @@ impl Reservation {
 }
 
 #[cfg(target_os = "linux")]
-impl Drop for Reservation {
+impl Drop for Span {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and whoever borrowed from it borrowed the region that owns this.
+        // SAFETY: the mapping is ours, and whoever borrowed from it borrowed what owns this.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr(), self.len) };
     }
 }

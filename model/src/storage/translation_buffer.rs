@@ -103,6 +103,8 @@ pub(crate) enum Purge {
     Space(Asce),
     /// What was formed through one page-table entry.
     Leaf(AbsoluteAddress),
+    /// One page of a space.
+    Page(Asce, VirtualAddress),
     /// What lies under one index of a region or segment table. Other spaces with the same index lose
     /// theirs too, which the architecture permits.
     Index(Level, u64),
@@ -230,6 +232,13 @@ impl TranslationBuffer {
                     }
                 }
             }
+            Purge::Page(asce, address) => {
+                let slot = Space::of(asce).slot(address);
+                let entry = &self.entries[slot];
+                if entry.asce == asce.0 && (entry.page ^ address.0) & PAGE_MASK == 0 {
+                    self.empty(slot);
+                }
+            }
             Purge::Index(level, index) => {
                 self.remove(|entry| level.index(VirtualAddress(entry.page)) == index);
             }
@@ -271,7 +280,7 @@ mod tests {
     const ASCE: Asce = Asce(0x1_0000);
 
     fn found(leaf: u64) -> Translation {
-        Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), protected: false, large: false }
+        Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), absolute: false, protected: false, large: false }
     }
 
     fn filled() -> (Storage, TranslationBuffer) {
@@ -352,8 +361,13 @@ mod tests {
             let found = |address| buffer.find(storage, Space::of(ASCE), VirtualAddress(address)).map(Entry::frame);
             [0x3000, 0x4000, 0x5000].map(found)
         };
-        let purges =
-            [Purge::All, Purge::Space(ASCE), Purge::Leaf(AbsoluteAddress(0x8018)), Purge::Index(Level::Segment, 0)];
+        let purges = [
+            Purge::All,
+            Purge::Space(ASCE),
+            Purge::Leaf(AbsoluteAddress(0x8018)),
+            Purge::Index(Level::Segment, 0),
+            Purge::Page(ASCE, VirtualAddress(0x3000)),
+        ];
         for purge in purges {
             let (storage, mut buffer) = filled();
             buffer.snapshot();
@@ -378,6 +392,8 @@ mod tests {
         };
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8018))), [false, true]);
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8820))), [true, true]);
+        assert_eq!(live(Purge::Page(ASCE, VirtualAddress(0x3fff))), [false, true]);
+        assert_eq!(live(Purge::Page(Asce(0x2_0000), VirtualAddress(0x3000))), [true, true]);
         assert_eq!(live(Purge::Space(ASCE)), [false, false]);
         assert_eq!(live(Purge::Space(Asce(0x2_0000))), [true, true]);
         assert_eq!(live(Purge::Index(Level::Segment, 0)), [false, false]);
