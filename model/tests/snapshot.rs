@@ -4,6 +4,8 @@ mod support;
 
 #[path = "schedules/calls.rs"]
 mod calls;
+#[path = "snapshot/cases.rs"]
+mod cases;
 #[path = "schedules/check.rs"]
 mod check;
 #[path = "schedules/draw.rs"]
@@ -25,6 +27,8 @@ mod schedule;
 mod secret;
 #[path = "schedules/step.rs"]
 mod step;
+#[path = "snapshot/threads.rs"]
+mod threads;
 #[path = "snapshot/view.rs"]
 mod view;
 
