@@ -1,0 +1,1 @@
+//! Host storage as plain memory that faults.
