@@ -55,7 +55,7 @@ static void null_pointers(void)
     ANSWER(UVSIM_E_NULL, uvsim_load(cpu, 0, NULL, 8, NULL));
     ANSWER(UVSIM_E_NULL, uvsim_store(cpu, 0, NULL, 8, NULL));
     ANSWER(UVSIM_OK, uvsim_load(cpu, 0, NULL, 0, NULL));
-    ANSWER(UVSIM_E_NULL, uvsim_channel_read(machine, 0, NULL, 8));
+    ANSWER(UVSIM_E_NULL, uvsim_channel_read(machine, 0, NULL, 8, NULL));
     ANSWER(UVSIM_OK, uvsim_cpu_stop(cpu));
     ANSWER(UVSIM_OK, uvsim_machine_destroy(machine));
 }
@@ -339,7 +339,7 @@ static void guests(void)
 {
     static struct host h;
     static struct guest g;
-    static const uint8_t image[UV_PAGE] = "the kernel of the guest";
+    static uint8_t image[UV_PAGE] = "the kernel of the guest";
     struct play p = { .h = &h };
     uvsim_exit exit;
     jmp_buf out;
