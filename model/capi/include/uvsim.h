@@ -203,7 +203,7 @@ typedef struct uvsim_interruption {
 } uvsim_interruption;
 
 // Registers of a host CPU.
-typedef struct uvsim_registers {
+typedef struct uvsim_register_set {
     // Control register 1.
     uint64_t primary;
     // Control register 13.
@@ -216,7 +216,7 @@ typedef struct uvsim_registers {
     uint8_t translation;
     // Zeros.
     uint8_t reserved[6];
-} uvsim_registers;
+} uvsim_register_set;
 
 // State of a frame.
 typedef struct uvsim_frame {
@@ -285,7 +285,7 @@ typedef struct uvsim_exit {
 } uvsim_exit;
 
 // Registers of a guest CPU.
-typedef struct uvsim_guest_registers {
+typedef struct uvsim_guest_register_set {
     // Mask of the PSW.
     uint64_t psw_mask;
     // Address of the PSW.
@@ -310,7 +310,7 @@ typedef struct uvsim_guest_registers {
     uint16_t number;
     // Zeros.
     uint16_t reserved[3];
-} uvsim_guest_registers;
+} uvsim_guest_register_set;
 
 // What an image is to be. All zeros is a usual one.
 typedef struct uvsim_image_plan {
@@ -462,7 +462,7 @@ int uvsim_set_prefix(struct uvsim_cpu *cpu, uint64_t prefix, struct uvsim_interr
 //
 // # Safety
 // `registers` is null or writable.
-int uvsim_registers(struct uvsim_cpu *cpu, struct uvsim_registers *registers);
+int uvsim_registers(struct uvsim_cpu *cpu, struct uvsim_register_set *registers);
 
 // Tells every event of a machine from now on, in place of whom it told before; nobody if `listener` is null. It is called on
 // the thread whose call has caused the event, so on several at once if several threads use the machine.
@@ -602,7 +602,7 @@ int uvsim_guest_set_problem_state(struct uvsim_cpu *cpu, int on);
 //
 // # Safety
 // `registers` is null or writable.
-int uvsim_guest_registers(struct uvsim_cpu *cpu, struct uvsim_guest_registers *registers);
+int uvsim_guest_registers(struct uvsim_cpu *cpu, struct uvsim_guest_register_set *registers);
 
 // Makes an image that this machine can start. The components are encrypted where they lie, in the order in which they are to
 // be unpacked; the header is written to `header`. Nothing is written unless the answer is `UVSIM_OK`.
