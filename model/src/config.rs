@@ -134,6 +134,9 @@ pub struct MachineConfig {
     pub byte_order: ByteOrder,
     /// Seed and unique id of every new configuration, for known-answer tests only (D45).
     pub fixed_page_keys: Option<([u8; 32], [u8; 16])>,
+    /// The host has a mapping of storage of its own, for plain loads and stores ([`crate::Machine::host_view`]). Linux
+    /// with pages of 4 KiB only.
+    pub host_view: bool,
 }
 
 /// The most storage that a machine may have, bytes.
@@ -157,6 +160,7 @@ impl Default for MachineConfig {
             backup_host_key: None,
             byte_order: ByteOrder::default(),
             fixed_page_keys: None,
+            host_view: false,
         }
     }
 }
@@ -189,4 +193,10 @@ pub enum ConfigError {
     /// Number of CPUs out of range.
     #[error("{0} CPUs: must be 1 to {MAX_CPUS}")]
     Cpus(u16),
+    /// The system does not give address space for all of storage.
+    #[error("storage of {0:#x} bytes: the system gives no address space for it: {1}")]
+    AddressSpace(u64, std::io::ErrorKind),
+    /// The system does not give the host a mapping of storage.
+    #[error("storage of {0:#x} bytes: the system gives the host no mapping of it: {1}")]
+    HostView(u64, std::io::ErrorKind),
 }

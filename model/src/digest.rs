@@ -6,11 +6,11 @@
 //! only what was touched since the last digest is hashed anew. It is a tool for tests and for the
 //! scenario runner, not a security feature.
 
-use crate::address::{AbsoluteAddress, PAGES_PER_MEBIBYTE};
+use crate::address::{AbsoluteAddress, FrameNumber, PAGES_PER_MEBIBYTE};
 use crate::firmware::{Area, Boot, Configuration, CpuStatus};
 use crate::machine::Machine;
 use crate::storage::arena::{Chunk, PageBytes};
-use crate::storage::{FrameState, ZoneEntry};
+use crate::storage::{FrameState, Storage, ZoneEntry};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -44,6 +44,7 @@ impl Machine {
     /// machine must be at rest.
     #[must_use]
     pub fn state_digest(&self, block: Option<AbsoluteAddress>) -> StateDigest {
+        self.storage.count_host_stores();
         let mut cache = self.digests.lock();
         let (mut storage, mut zones) = (0u64, 0u64);
         let mut ordinal = 0;
@@ -52,7 +53,7 @@ impl Machine {
                 cache.chunks.push(ChunkDigest::default());
             }
             let found = &mut cache.chunks[ordinal];
-            found.refresh(first.0, chunk);
+            found.refresh(&self.storage, first.0, chunk);
             storage = storage.wrapping_add(found.storage);
             zones = zones.wrapping_add(found.zone);
             ordinal += 1;
@@ -124,7 +125,7 @@ impl Machine {
 }
 
 impl ChunkDigest {
-    fn refresh(&mut self, first: u64, chunk: &Chunk) {
+    fn refresh(&mut self, from: &Storage, first: u64, chunk: &Chunk) {
         if chunk.take_zone_changed() {
             self.zone = 0;
             for (frame, entry) in (first..).zip(chunk.zone_entries()) {
@@ -136,8 +137,9 @@ impl ChunkDigest {
         let mut bytes: PageBytes = [0; 4096];
         chunk.visit_touched(|index| {
             self.frames.resize(PAGES_PER_MEBIBYTE as usize, 0);
-            chunk.copy_frame(index, &mut bytes);
-            let found = digest_frame(first + index as u64, &bytes);
+            let frame = FrameNumber(first + index as u64);
+            from.copy_frame(frame, &mut bytes);
+            let found = digest_frame(frame.0, &bytes);
             self.storage = self.storage.wrapping_sub(self.frames[index]).wrapping_add(found);
             self.frames[index] = found;
         });

@@ -214,11 +214,13 @@ impl Machine {
 
     /// Calls `visit` with every frame that may hold something other than zeros, and its bytes, rising.
     pub fn visit_storage(&self, mut visit: impl FnMut(FrameNumber, &[u8; PAGE_SIZE as usize])) {
+        self.storage.count_host_stores();
         let mut bytes = [0; PAGE_SIZE as usize];
         for (first, chunk) in self.storage.chunks() {
             for index in chunk.stored_frames() {
-                chunk.copy_frame(index, &mut bytes);
-                visit(FrameNumber(first.0 + index as u64), &bytes);
+                let frame = FrameNumber(first.0 + index as u64);
+                self.storage.copy_frame(frame, &mut bytes);
+                visit(frame, &bytes);
             }
         }
     }

@@ -6,9 +6,9 @@ use crate::crypto::PublicKey;
 use crate::digest::DigestCache;
 use crate::event::Observer;
 use crate::firmware::{Injection, Reset, Ultravisor};
-use crate::storage::Storage;
 use crate::storage::arena::RequestorNumber;
 use crate::storage::translation_buffer::Purge;
+use crate::storage::{Asce, HostView, Storage, Translator};
 use crate::uvc::Command;
 use crate::witness::{HostStep, Outcome, Step, Watch};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -71,7 +71,7 @@ impl Machine {
     /// Builds a machine; all of its storage is zero.
     ///
     /// # Errors
-    /// A configuration that makes no sense.
+    /// A configuration that makes no sense, or one for which the system has no address space.
     pub fn new(config: MachineConfig) -> Result<Self, ConfigError> {
         if config.storage == 0
             || config.storage > MAX_STORAGE
@@ -82,9 +82,15 @@ impl Machine {
         if config.cpus == 0 || config.cpus > MAX_CPUS {
             return Err(ConfigError::Cpus(config.cpus));
         }
+        // One requestor per CPU and one for the channel subsystem.
+        let (size, requestors, order) = (config.storage, config.cpus + 1, config.byte_order);
+        let storage = if config.host_view {
+            Storage::with_view(size, requestors, order).map_err(|refused| ConfigError::HostView(size, refused.0))
+        } else {
+            Storage::new(size, requestors, order).map_err(|refused| ConfigError::AddressSpace(size, refused.0))
+        };
         Ok(Self {
-            // One requestor per CPU and one for the channel subsystem.
-            storage: Storage::new(config.storage, config.cpus + 1, config.byte_order),
+            storage: storage?,
             firmware: Ultravisor::new(&config),
             cpus: (0..config.cpus).map(|_| CpuSlot::new()).collect(),
             config,
@@ -142,6 +148,29 @@ impl Machine {
     #[must_use]
     pub fn storage_size(&self) -> u64 {
         self.storage.size()
+    }
+
+    /// Where the host sees absolute storage, on a machine that was built so ([`MachineConfig::host_view`]): frames that
+    /// are secure to a host, or that a call is at work on, cannot be touched there.
+    #[must_use]
+    pub fn host_view(&self) -> Option<HostView> {
+        self.storage.host_view()
+    }
+
+    /// Why the system has refused to shut or open a frame of the host's view, most likely because the process has too
+    /// many mappings. From then on nothing of the view is shut, so a touch of a secure frame goes unseen there; all
+    /// else works.
+    #[must_use]
+    pub fn host_view_failed(&self) -> Option<std::io::ErrorKind> {
+        self.storage.view_failed()
+    }
+
+    /// Has a translator answer in place of the tables of a space from now on, in every walk: that of a host CPU in home
+    /// space, of a guest CPU, and of calls that look for a guest page. `None` gives the space its tables back. Purges
+    /// nothing: that is for the host, with [`HostCpu::purge_page`] or [`HostCpu::idte_space`]. Real spaces have neither. A
+    /// witness is not told.
+    pub fn set_translator(&self, asce: Asce, translator: Option<Arc<dyn Translator>>) {
+        self.storage.translators().set(asce, translator);
     }
 
     /// Nanoseconds on the machine's clock, which only [`Machine::advance_clock`] moves (D81).

@@ -1,12 +1,15 @@
 //! ULTRAVISOR CALL on a host CPU.
 
 use super::host::HostCpu;
+use super::native::OUTSIDE;
 use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::event::Event;
 use crate::firmware::{Call, CallResult, HomeSpace, Stop};
 use crate::storage::arena::RequestorNumber;
 use crate::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption};
-use crate::uvc::{Block, BlockHeader, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks};
+use crate::uvc::{
+    Block, BlockHeader, Command, ConditionCode, HEADER_LENGTH, Issuer, Refusal, Response, general_checks,
+};
 use crate::witness::{Answered, HostStep, Outcome};
 
 /// The operands of the instruction.
@@ -107,6 +110,9 @@ impl HostCpu<'_> {
         self.check_privilege()?;
         instruction.check_form()?;
         let address = VirtualAddress(instruction.r2);
+        if self.native {
+            return self.call_natively(address);
+        }
         let order = self.storage().order();
         let access = self.access(address, AccessKind::Store)?;
         let offset = (address.0 % PAGE_SIZE) as usize;
@@ -132,16 +138,22 @@ impl HostCpu<'_> {
                     self.load_within(address, block.kept_mut())?;
                     frames = self.block_frames(address, block.kept().len() as u64)?;
                 }
-                let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
-                let mut call = Call { storage, home: self, block: &mut block, block_frames: frames };
-                let result = firmware.host_call(command, &mut call, &mut recent);
-                self.recent = recent;
-                Answer::of(result)
+                self.run(command, &mut block, frames)
             }
         };
         self.finish(address, frames, header.command, &block, &answer)?;
         self.give_block(block);
         Ok(answer.told(header.command, frames))
+    }
+
+    /// Runs a command whose block lies in these frames.
+    pub(super) fn run(&mut self, command: Command, block: &mut Block, block_frames: [FrameNumber; 2]) -> Answer {
+        let (storage, mut recent) = (self.storage(), core::mem::take(&mut self.recent));
+        let firmware = &self.machine.firmware;
+        let mut call = Call { storage, home: self, block, block_frames };
+        let result = firmware.host_call(command, &mut call, &mut recent);
+        self.recent = recent;
+        Answer::of(result)
     }
 
     fn block_frames(&mut self, address: VirtualAddress, len: u64) -> Result<[FrameNumber; 2], ProgramInterruption> {
@@ -154,7 +166,7 @@ impl HostCpu<'_> {
     /// Stores outputs, then rc and rrc. They go to the frames where the block was found, none of which a
     /// command makes inaccessible (D5): a second translation could fail, when it is too late, because the
     /// command has taken a table on the way to the block.
-    fn finish(
+    pub(super) fn finish(
         &self,
         address: VirtualAddress,
         frames: [FrameNumber; 2],
@@ -187,9 +199,16 @@ impl HostCpu<'_> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (part, tail) = rest.split_at(rest.len().min((PAGE_SIZE - at % PAGE_SIZE) as usize));
-            let access = self.begin(frames[usize::from(at >= PAGE_SIZE)]);
+            let failing = (address.0 & !(PAGE_SIZE - 1)).wrapping_add(at);
+            let frame = frames[usize::from(at >= PAGE_SIZE)];
+            if frame == OUTSIDE {
+                self.store_natively(VirtualAddress(failing), part)?;
+                at += part.len() as u64;
+                rest = tail;
+                continue;
+            }
+            let access = self.begin(frame);
             if access.zone().is_secure() {
-                let failing = (address.0 & !(PAGE_SIZE - 1)).wrapping_add(at);
                 return Err(self.secure_storage_access(failing, AccessKind::Store, AddressSpace::Home));
             }
             access.store((at % PAGE_SIZE) as usize, part);
@@ -203,7 +222,7 @@ impl HostCpu<'_> {
 impl HomeSpace for HostCpu<'_> {
     fn frame(&mut self, address: VirtualAddress) -> Result<FrameNumber, Refusal> {
         let registers = self.registers();
-        if registers.translation && registers.home.is_real_space() {
+        if registers.translation && !self.native && registers.home.is_real_space() {
             return Err(Refusal::new(Response::REAL_SPACE_ASCE, "D11"));
         }
         match self.frame_behind(address, AccessKind::Store) {

@@ -4,11 +4,10 @@ use crate::address::{AbsoluteAddress, FrameNumber, PAGE_SIZE, VirtualAddress};
 use crate::firmware::Recent;
 use crate::machine::Machine;
 use crate::storage::arena::{Access, InFlight, RequestorNumber};
-use crate::storage::dat::{self, Level};
+use crate::storage::dat;
 use crate::storage::translation_buffer::{Asked, Purge, Space, TranslationBuffer, property};
 use crate::storage::{
-    AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Tag, Teid, TranslationFault, Verdict,
-    ZoneEntry, check,
+    AccessKind, AddressSpace, Asce, ProgramCode, ProgramInterruption, Storage, Teid, TranslationFault, ZoneEntry,
 };
 use crate::uvc::Block;
 use crate::witness::{HostStep, Outcome, Step};
@@ -33,7 +32,7 @@ pub(crate) struct CpuState {
     direct: bool,
     /// The home space of the registers.
     home: Space,
-    buffer: TranslationBuffer,
+    pub(super) buffer: TranslationBuffer,
 }
 
 /// Registers of a host CPU, as far as the model needs them.
@@ -86,12 +85,14 @@ pub struct HostCpu<'m> {
     pub(crate) number: u16,
     slot: &'m CpuSlot,
     in_flight: &'m InFlight,
-    state: MutexGuard<'m, CpuState>,
+    pub(super) state: MutexGuard<'m, CpuState>,
     /// After the state: the CPU counts as operating until that is free.
     _turn: Turn<'m>,
     pub(super) recent: Recent,
     /// The block of the latest call, to be used again.
     spare_block: Option<Box<Block>>,
+    /// Virtual operands are pointers of the process.
+    pub(super) native: bool,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -107,6 +108,7 @@ impl<'m> HostCpu<'m> {
             _turn: Turn(machine, number),
             recent: Recent::default(),
             spare_block: None,
+            native: false,
             one_thread: PhantomData,
         };
         // Somebody may have begun to watch since it stopped.
@@ -114,8 +116,8 @@ impl<'m> HostCpu<'m> {
         cpu
     }
 
-    fn choose_way(&mut self) {
-        self.state.direct = self.state.registers.translation && !self.machine.is_watched();
+    pub(super) fn choose_way(&mut self) {
+        self.state.direct = self.state.registers.translation && !self.native && !self.machine.is_watched();
     }
 
     /// Number of the CPU.
@@ -252,6 +254,9 @@ impl<'m> HostCpu<'m> {
     }
 
     fn store_pages(&mut self, address: VirtualAddress, bytes: &[u8]) -> Result<(), ProgramInterruption> {
+        if self.native {
+            return self.store_natively(address, bytes);
+        }
         self.probe(address, bytes.len() as u64, AccessKind::Store)?;
         let mut at = address;
         let mut rest = bytes;
@@ -312,107 +317,6 @@ impl<'m> HostCpu<'m> {
         Ok(AbsoluteAddress(frame.address().0 + address.0 % PAGE_SIZE))
     }
 
-    /// INVALIDATE PAGE TABLE ENTRY: sets the invalid bit of the entry that the page index of `address`
-    /// selects in the table at `table`, and removes what was formed through it on all CPUs.
-    ///
-    /// # Errors
-    /// Privileged operation, addressing, or a secure-storage access to the table.
-    pub fn ipte(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
-        let entry = AbsoluteAddress((table.0 & !0x7ff) + Level::Page.index(address) * 8);
-        let done = self.invalidate(entry, 0x400);
-        if done.is_ok() {
-            self.purge_everywhere(Purge::Leaf(entry));
-        }
-        self.tell(HostStep::Ipte(table, address), Outcome::of_host(&done));
-        done
-    }
-
-    /// INVALIDATE DAT TABLE ENTRY for one segment-table entry: sets its invalid bit and removes what lies
-    /// under its index, on all CPUs.
-    ///
-    /// # Errors
-    /// As [`HostCpu::ipte`].
-    pub fn idte_segment(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
-        let done = self.idte(table, address, Level::Segment);
-        self.tell(HostStep::IdteSegment(table, address), Outcome::of_host(&done));
-        done
-    }
-
-    /// INVALIDATE DAT TABLE ENTRY for one region-third-table entry; as [`HostCpu::idte_segment`].
-    ///
-    /// # Errors
-    /// As [`HostCpu::ipte`].
-    pub fn idte_region(&mut self, table: AbsoluteAddress, address: VirtualAddress) -> Result<(), ProgramInterruption> {
-        let done = self.idte(table, address, Level::RegionThird);
-        self.tell(HostStep::IdteRegion(table, address), Outcome::of_host(&done));
-        done
-    }
-
-    /// INVALIDATE DAT TABLE ENTRY by ASCE: removes everything formed under it, on all CPUs.
-    ///
-    /// # Errors
-    /// Privileged operation.
-    pub fn idte_space(&mut self, asce: Asce) -> Result<(), ProgramInterruption> {
-        let done = self.check_privilege();
-        if done.is_ok() {
-            self.purge_everywhere(Purge::Space(asce));
-        }
-        self.tell(HostStep::IdteSpace(asce), Outcome::of_host(&done));
-        done
-    }
-
-    /// PURGE TLB: removes everything on this CPU.
-    ///
-    /// # Errors
-    /// Privileged operation.
-    pub fn ptlb(&mut self) -> Result<(), ProgramInterruption> {
-        let done = self.check_privilege();
-        if done.is_ok() {
-            self.state.buffer.purge(Purge::All);
-        }
-        self.tell(HostStep::Ptlb, Outcome::of_host(&done));
-        done
-    }
-
-    fn idte(
-        &mut self,
-        table: AbsoluteAddress,
-        address: VirtualAddress,
-        level: Level,
-    ) -> Result<(), ProgramInterruption> {
-        let entry = AbsoluteAddress((table.0 & !0xfff) + level.index(address) * 8);
-        self.invalidate(entry, 0x20)?;
-        self.purge_everywhere(Purge::Index(level, level.index(address)));
-        Ok(())
-    }
-
-    /// Sets a bit of a table entry, as a store to real storage does.
-    fn invalidate(&mut self, entry: AbsoluteAddress, bit: u64) -> Result<(), ProgramInterruption> {
-        self.check_privilege()?;
-        let storage = self.storage();
-        if !storage.contains(entry, 8) {
-            return Err(ProgramInterruption::new(ProgramCode::Addressing));
-        }
-        let access = self.begin(entry.frame());
-        if check(Tag::NonSecure, access.zone()) != Verdict::Allow {
-            return Err(self.secure_storage_access(entry.0, AccessKind::Store, AddressSpace::Home));
-        }
-        let mut bytes = [0; 8];
-        access.load(entry.offset(), &mut bytes);
-        let value = storage.order().u64(bytes) | bit;
-        access.store(entry.offset(), &storage.order().u64_bytes(value));
-        Ok(())
-    }
-
-    fn purge_everywhere(&mut self, purge: Purge) {
-        self.state.buffer.purge(purge);
-        self.machine.ask_others_to_purge(self.number, purge);
-    }
-
-    pub(crate) fn purge_own(&mut self, purge: Purge) {
-        self.state.buffer.purge(purge);
-    }
-
     pub(crate) fn check_privilege(&self) -> Result<(), ProgramInterruption> {
         if self.state.registers.problem_state {
             return Err(ProgramInterruption::new(ProgramCode::PrivilegedOperation));
@@ -467,6 +371,9 @@ impl<'m> HostCpu<'m> {
         bytes: &mut [u8],
         kind: AccessKind,
     ) -> Result<(), ProgramInterruption> {
+        if self.native {
+            return self.load_natively(address, bytes, kind);
+        }
         self.probe(address, bytes.len() as u64, kind)?;
         let mut at = address;
         let mut rest = bytes;
@@ -582,6 +489,9 @@ impl<'m> HostCpu<'m> {
         address: VirtualAddress,
         kind: AccessKind,
     ) -> Result<FrameNumber, ProgramInterruption> {
+        if self.native {
+            return self.native_frame(address, kind);
+        }
         let registers = self.state.registers;
         if registers.translation {
             let entry = self.translate_in(self.state.home, address, kind, AddressSpace::Home, true)?;
@@ -619,7 +529,7 @@ impl<'m> HostCpu<'m> {
     }
 
     #[cold]
-    fn protection(address: VirtualAddress, space: AddressSpace) -> ProgramInterruption {
+    pub(super) fn protection(address: VirtualAddress, space: AddressSpace) -> ProgramInterruption {
         let teid = Teid::new(address.0, AccessKind::Store, space).with_bit_61();
         ProgramInterruption { code: ProgramCode::Protection, teid }
     }
@@ -647,7 +557,7 @@ impl<'m> HostCpu<'m> {
                 return Err(ProgramInterruption { code, teid });
             }
         };
-        let prefix = if prefixing { self.state.registers.prefix } else { 0 };
+        let prefix = if prefixing && !found.absolute { self.state.registers.prefix } else { 0 };
         let absolute = dat::apply_prefix(found.address, prefix);
         if !storage.contains(absolute, 1) {
             return Err(ProgramInterruption::new(ProgramCode::Addressing));

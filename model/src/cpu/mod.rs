@@ -6,6 +6,8 @@ mod call;
 mod channel;
 mod guest;
 mod host;
+mod native;
+mod purge;
 
 pub use call::Uvc;
 pub use channel::{Channel, ChannelRefusal};

@@ -4,7 +4,7 @@ use super::donation::{base_state, variable_state};
 use super::handles::{ConfigurationSecrets, INVALID_CONFIGURATION};
 use super::rows::{RowLock, Rows};
 use super::{Area, Boot, Call, CallResult, PageRecord, ResetProtocol, Stop, Ultravisor, refuse};
-use crate::address::{AbsoluteAddress, MEBIBYTE, PAGE_SIZE, PageIndex, VirtualAddress};
+use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, PageIndex, VirtualAddress};
 use crate::crypto::PageCipher;
 use crate::storage::arena::FrameLock;
 use crate::storage::{Asce, Domain, FrameState, Storage};
@@ -122,7 +122,11 @@ impl Configuration {
                 }
                 let row = self.rows.try_lock(PageIndex(first.0 + offset as u64)).ok_or(Stop::Busy)?;
                 let frame = match row.record().frame() {
-                    Some(frame) => Some(storage.try_lock(frame).ok_or(Stop::Busy)?),
+                    Some(frame) => {
+                        let mut lock = storage.try_lock(frame).ok_or(Stop::Busy)?;
+                        lock.batch();
+                        Some(lock)
+                    }
                     None => None,
                 };
                 placed.push((row, frame));
@@ -130,6 +134,17 @@ impl Configuration {
         }
         Ok(placed)
     }
+}
+
+/// The frames of [`Configuration::lock_placed`], rising; none if the host has no view that must be settled.
+pub(super) fn frames_to_settle(storage: &Storage, placed: &[(RowLock<'_>, Option<FrameLock<'_>>)]) -> Vec<FrameNumber> {
+    if !storage.has_view() {
+        return Vec::new();
+    }
+    let mut frames: Vec<FrameNumber> =
+        placed.iter().filter_map(|(_, frame)| frame.as_ref().map(FrameLock::frame)).collect();
+    frames.sort_unstable();
+    frames
 }
 
 /// The fields of CREATE_SEC_CONF that are checked before storage is looked at.
@@ -227,7 +242,9 @@ impl Ultravisor {
     /// 0x105 while it has CPUs (Q12).
     pub(super) fn destroy_configuration(&self, storage: &Storage, configuration: &Configuration) -> CallResult {
         self.end(storage, configuration, || {
-            for (row, frame) in configuration.lock_placed(storage, |record| record.frame().is_some())? {
+            let placed = configuration.lock_placed(storage, |record| record.frame().is_some())?;
+            let frames = frames_to_settle(storage, &placed);
+            for (row, frame) in placed {
                 let Some(mut frame) = frame else { continue };
                 if matches!(row.record(), PageRecord::Resident(_)) {
                     frame.clear();
@@ -235,6 +252,7 @@ impl Ultravisor {
                 configuration.frame_went();
                 self.transition(frame, FrameState::NonSecure, "T40");
             }
+            storage.settle(frames.into_iter());
             Ok(())
         })?;
         Ok("T40")

@@ -50,6 +50,13 @@ impl Area {
         })
     }
 
+    /// All frames, rising.
+    fn rising(&self) -> impl Iterator<Item = FrameNumber> {
+        let mut stretches: Vec<Range<u64>> = self.stretches.iter().map(|stretch| stretch.frames.clone()).collect();
+        stretches.sort_unstable_by_key(|frames| frames.start);
+        stretches.into_iter().flatten().map(FrameNumber)
+    }
+
     /// The stretches: first frame, number of frames, virtual page of the first.
     pub(crate) fn stretches(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         self.stretches
@@ -126,6 +133,7 @@ impl<'a> AreaLock<'a> {
             lock.close();
             lock.suspend();
         }
+        self.storage.settle(self.area.rising());
         self.storage.drain_all();
         for (frame, virtual_page) in self.area.frames() {
             let mut lock = self.storage.resume(frame);
@@ -137,6 +145,7 @@ impl<'a> AreaLock<'a> {
             events.emit(|| Event::Transition { frame, from, to, rule });
         }
         self.locked = 0;
+        self.storage.settle(self.area.rising());
     }
 }
 

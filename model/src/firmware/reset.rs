@@ -21,15 +21,18 @@ impl Ultravisor {
         self.objects.clear();
         self.injections.clear();
         *self.base.lock() = Area::default();
+        storage.count_host_stores();
         for frame in storage.frames_in_use() {
             let secure = storage.zone(frame).is_secure();
             // Nobody else operates, so the lock is free.
             let Some(mut lock) = storage.try_lock(frame) else { continue };
+            lock.batch();
             if secure || reset == Reset::Clear {
                 lock.clear();
             }
             self.transition_if_changed(lock);
         }
+        storage.settle(storage.frames_in_use());
     }
 
     fn transition_if_changed(&self, lock: crate::storage::arena::FrameLock<'_>) {

@@ -5,8 +5,8 @@
 
 use crate::address::{FrameNumber, PAGES_PER_MEBIBYTE, PageIndex};
 use crate::crypto::{ChangeHash, Tag};
+use crate::storage::Directory;
 use crate::storage::arena::fetch_ahead;
-use crate::storage::{Directory, Piece};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// State of a guest page, as its owner's integrity table has it.
@@ -91,7 +91,7 @@ impl Rows {
 
     /// Locks a row. `None` when another call holds it, or beyond the last page.
     pub(super) fn try_lock(&self, page: PageIndex) -> Option<RowLock<'_>> {
-        let make = || Piece::Boxed(Box::new(RowChunk::new()));
+        let make = || Box::new(RowChunk::new());
         let chunk = self.chunks.find_or_make((page.0 / PAGES_PER_MEBIBYTE) as usize, make)?;
         let row = &chunk.rows[(page.0 % PAGES_PER_MEBIBYTE) as usize];
         let before = row.word.load(Ordering::Acquire);

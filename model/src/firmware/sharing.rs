@@ -1,7 +1,9 @@
 //! Sharing: the guest opens and closes pages, the host pins what it works on.
 
+use super::configuration::frames_to_settle;
 use super::{Call, CallResult, Configuration, PageRecord, Stop, Ultravisor, refuse};
 use crate::address::{FrameNumber, PageIndex};
+use crate::storage::arena::FrameLock;
 use crate::storage::{FrameState, Storage};
 
 /// How REMOVE_SHARED_ACCESS ends.
@@ -111,6 +113,12 @@ impl Ultravisor {
         let placed = configuration.lock_placed(call.storage, shared)?;
         if placed.iter().filter_map(|(_, frame)| frame.as_ref()).any(|frame| call.block_lies_in(frame.frame())) {
             return refuse(0x102, "D5");
+        }
+        let frames = frames_to_settle(call.storage, &placed);
+        if !frames.is_empty() {
+            // The host's view must be shut before a frame is secure, and one change does it for many.
+            placed.iter().filter_map(|(_, frame)| frame.as_ref()).for_each(FrameLock::close);
+            call.storage.settle(frames.into_iter());
         }
         for (mut row, frame) in placed {
             let Some(frame) = frame else {

@@ -1,18 +1,25 @@
-//! Absolute storage, sparse: 1 MiB chunks of frames with their zone entries, made on first touch.
+//! Absolute storage, sparse: its bytes are one region, and what the hardware keeps beside them comes in chunks for 1 MiB
+//! each, made on first touch.
 //!
-//! This file and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
+//! This file, its `host_view.rs`, `region.rs` and `directory.rs` hold the only `unsafe` of the model. Bytes that two requestors may
 //! touch at once are read and written as relaxed atomics; plain bytes exist only under a
 //! [`FrameLock`], which shuts everybody else out.
 
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
 
+mod host_view;
+
 use super::barrier;
-use super::copy::{WORDS, copy_in, copy_out};
-use super::directory::{Directory, Piece};
+use super::copy::{copy_in, copy_out};
+use super::directory::Directory;
+use super::region::{NoAddressSpace, Region, SharedFrame};
+use super::translator::Translators;
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use host_view::HostView;
+use host_view::View;
 
 const FRAMES: usize = 256;
 
@@ -31,11 +38,10 @@ pub(crate) mod touch {
     pub(crate) const ALL: u8 = SINCE_IMPORT | SINCE_DIGEST | NOT_ZERO;
 }
 
-/// One MiB of storage with what the hardware keeps beside it. All-zero bytes are a valid chunk.
-#[repr(C)]
+/// What the hardware keeps beside one MiB of storage. All-zero bytes are a valid chunk.
+#[repr(C, align(64))]
 pub(crate) struct Chunk {
     keepers: [Keeper; FRAMES],
-    data: [[AtomicU64; WORDS]; FRAMES],
 }
 
 /// What the hardware keeps beside a frame, together, so that an access meets one cache line of it.
@@ -45,6 +51,8 @@ struct Keeper {
     /// How often the zone entry has changed; stays at [`NEVER_BUFFERED`] once it gets there.
     generation: AtomicU32,
     touched: AtomicU8,
+    /// The host cannot touch the frame through its view, if it has one.
+    shut: AtomicBool,
     /// Fills the gap. Only those of the first frame are used, for the whole chunk.
     chunk: ChunkMarks,
 }
@@ -60,13 +68,17 @@ struct ChunkMarks {
 /// The generation of a frame whose translations are no longer buffered: it has changed 2^32 - 1 times.
 pub(crate) const NEVER_BUFFERED: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Chunk>() == MEBIBYTE as usize + PAGE_SIZE as usize);
+const _: () = assert!(size_of::<Chunk>() == PAGE_SIZE as usize);
 
 /// Absolute storage and its zone-security table.
 #[derive(Debug)]
 pub(crate) struct Storage {
     size: u64,
     order: ByteOrder,
+    region: Region,
+    /// The host's own mapping of storage, if it has one.
+    view: Option<View>,
+    translators: Translators,
     chunks: Directory<Chunk>,
     /// The frame that each requestor is accessing, plus one; 0 for none (D33).
     in_flight: Box<[InFlight]>,
@@ -107,17 +119,29 @@ pub(crate) struct OutsideStorage;
 
 impl Storage {
     /// Storage of `size` bytes (a multiple of 1 MiB) for `requestors` requestors.
-    pub(crate) fn new(size: u64, requestors: u16, order: ByteOrder) -> Self {
+    pub(crate) fn new(size: u64, requestors: u16, order: ByteOrder) -> Result<Self, NoAddressSpace> {
+        Ok(Self::of(Region::new(size)?, None, size, requestors, order))
+    }
+
+    fn of(region: Region, view: Option<View>, size: u64, requestors: u16, order: ByteOrder) -> Self {
         barrier::prepare();
         Self {
             size,
             order,
+            region,
+            view,
+            translators: Translators::default(),
             chunks: Directory::new((size / MEBIBYTE) as usize),
             in_flight: (0..requestors).map(|_| InFlight::default()).collect(),
             concurrent: AtomicBool::new(false),
             fencing: AtomicU8::new(fencing::BY_CHANGES),
             interrupted: AtomicU32::new(0),
         }
+    }
+
+    /// What stands in for translation tables.
+    pub(crate) fn translators(&self) -> &Translators {
+        &self.translators
     }
 
     /// Bytes of storage.
@@ -133,17 +157,14 @@ impl Storage {
     /// The live zone entry of a frame.
     #[inline(always)]
     pub(crate) fn zone(&self, frame: FrameNumber) -> ZoneEntry {
-        match self.chunk(frame) {
-            Some((chunk, index)) => chunk.keepers[index].zone(),
-            None => ZoneEntry::NON_SECURE,
-        }
+        self.place(frame).map_or(ZoneEntry::NON_SECURE, |place| place.keeper().zone())
     }
 
     /// How often the entry of this frame has changed. A translation buffer entry that was formed
     /// under another generation is void (D56).
     #[inline(always)]
     pub(crate) fn generation(&self, frame: FrameNumber) -> u32 {
-        self.chunk(frame).map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
+        self.place(frame).map_or(0, |place| place.keeper().generation.load(Ordering::Acquire))
     }
 
     /// Tells whether requestors run on more than one thread from now on. If not, none operates.
@@ -180,16 +201,16 @@ impl Storage {
         }
         // Looked up after the announcement: a chunk that comes later belongs to a frame that nobody has
         // changed before this access is over.
-        Access { slot, place: self.chunk(frame), storage: self, frame }
+        Access { slot, place: self.place(frame), storage: self, frame }
     }
 
     /// A hint that one byte of a frame, and its zone entry, will be wanted soon.
     #[inline(always)]
     pub(crate) fn fetch_byte_ahead(&self, frame: FrameNumber, offset: usize) {
-        if let Some((chunk, index)) = self.chunk(frame)
-            && let Some(word) = chunk.data[index].get(offset / 8)
+        if let Some(place) = self.place(frame)
+            && let Some(word) = place.data.get(offset / 8)
         {
-            fetch_ahead(&chunk.keepers[index]);
+            fetch_ahead(place.keeper());
             fetch_ahead(word);
         }
     }
@@ -197,34 +218,36 @@ impl Storage {
     /// Has the processor fetch the state and the first bytes of a frame that is about to be locked.
     #[inline]
     pub(crate) fn fetch_ahead(&self, frame: FrameNumber) {
-        if let Some((chunk, index)) = self.chunk(frame) {
-            fetch_ahead(&chunk.keepers[index]);
-            fetch_ahead(&chunk.data[index][0]);
-            fetch_ahead(&chunk.data[index][8]);
+        if let Some(place) = self.place(frame) {
+            fetch_ahead(place.keeper());
+            fetch_ahead(&place.data[0]);
+            fetch_ahead(&place.data[8]);
         }
     }
 
     /// Takes the lock of a frame, which shuts out other calls. `None` when it is taken, or outside storage.
     pub(crate) fn try_lock(&self, frame: FrameNumber) -> Option<FrameLock<'_>> {
-        let (chunk, index) = self.chunk_or_make(frame)?;
-        let before = chunk.keepers[index].zone();
+        let place = self.place_or_make(frame)?;
+        let before = place.keeper().zone();
         if before.is_locked() {
             return None;
         }
-        chunk.keepers[index]
+        place
+            .keeper()
             .zone
             .compare_exchange(before.bits(), before.locked().bits(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
-        Some(FrameLock { storage: self, chunk, index, frame, before, quiet: false })
+        Some(FrameLock { storage: self, place, frame, before, quiet: false, in_batch: false })
     }
 
     /// Takes up a lock that was set down by [`FrameLock::suspend`]. The caller vouches that it holds
-    /// the lock of this frame, and has called [`Storage::drain_all`] if it has closed it.
+    /// the lock of this frame, has called [`Storage::settle`] and [`Storage::drain_all`] if it has closed it, and calls
+    /// [`Storage::settle`] when all is done.
     pub(crate) fn resume(&self, frame: FrameNumber) -> FrameLock<'_> {
-        let (chunk, index) = self.chunk(frame).expect("a suspended lock is that of a frame in storage");
-        let locked = chunk.keepers[index].zone();
+        let place = self.place(frame).expect("a suspended lock is that of a frame in storage");
+        let locked = place.keeper().zone();
         assert!(locked.is_locked(), "{frame:?} is not locked");
-        FrameLock { storage: self, chunk, index, frame, before: locked.unlocked(), quiet: locked.is_closed() }
+        FrameLock { storage: self, place, frame, before: locked.unlocked(), quiet: locked.is_closed(), in_batch: true }
     }
 
     /// Waits until every access that has begun by now is over.
@@ -251,9 +274,9 @@ impl Storage {
         while !rest.is_empty() {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at_mut(len);
-            match self.chunk(at.frame()) {
-                Some((chunk, index)) => copy_out(&chunk.data[index], at.offset(), part),
-                None => part.fill(0),
+            match self.place(at.frame()) {
+                Some(place) => copy_out(place.data, at.offset(), part),
+                None => self.load_first(at.frame(), at.offset(), part),
             }
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
@@ -272,9 +295,8 @@ impl Storage {
         while !rest.is_empty() {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
-            let (chunk, index) = self.chunk_or_make(at.frame()).ok_or(OutsideStorage)?;
-            chunk.touch(index);
-            copy_in(&chunk.data[index], at.offset(), part);
+            let place = self.place_or_make(at.frame()).ok_or(OutsideStorage)?;
+            place.store(at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
         }
@@ -323,15 +345,50 @@ impl Storage {
     }
 
     #[inline(always)]
-    fn chunk(&self, frame: FrameNumber) -> Option<(&Chunk, usize)> {
+    fn place(&self, frame: FrameNumber) -> Option<Place<'_>> {
         let chunk = self.chunks.find((frame.0 / FRAMES as u64) as usize)?;
-        Some((chunk, (frame.0 % FRAMES as u64) as usize))
+        Some(self.place_in(chunk, frame))
     }
 
     #[inline(always)]
-    fn chunk_or_make(&self, frame: FrameNumber) -> Option<(&Chunk, usize)> {
-        let chunk = self.chunks.find_or_make((frame.0 / FRAMES as u64) as usize, make_chunk)?;
-        Some((chunk, (frame.0 % FRAMES as u64) as usize))
+    fn place_or_make(&self, frame: FrameNumber) -> Option<Place<'_>> {
+        let number = (frame.0 / FRAMES as u64) as usize;
+        let chunk = self.chunks.find_or_make(number, || self.make_chunk(number))?;
+        Some(self.place_in(chunk, frame))
+    }
+
+    #[inline(always)]
+    fn place_in<'a>(&'a self, chunk: &'a Chunk, frame: FrameNumber) -> Place<'a> {
+        // SAFETY: the directory has a slot for each MiB of storage and no more, so a frame whose chunk was found lies
+        // in storage, and `make_chunk` has prepared its MiB.
+        let data = unsafe { self.region.frame(frame) };
+        Place { chunk, index: (frame.0 % FRAMES as u64) as usize, data }
+    }
+
+    fn make_chunk(&self, number: usize) -> Box<Chunk> {
+        self.region.prepare(number);
+        let chunk = Box::<Chunk>::new_zeroed();
+        // SAFETY: a chunk is made of integers and booleans, all valid when zero.
+        unsafe { chunk.assume_init() }
+    }
+
+    /// Copies a frame out. Outside storage, zeros.
+    pub(crate) fn copy_frame(&self, frame: FrameNumber, bytes: &mut PageBytes) {
+        match self.place(frame) {
+            Some(place) => copy_out(place.data, 0, bytes),
+            None => self.load_first(frame, 0, bytes),
+        }
+    }
+
+    /// Bytes of a frame whose chunk nobody has touched: zeros, unless the host has stored through its view.
+    #[cold]
+    fn load_first(&self, frame: FrameNumber, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        if self.view.is_some()
+            && let Some(place) = self.place_or_make(frame)
+        {
+            copy_out(place.data, offset, bytes);
+        }
     }
 
     /// Makes sure that accesses which have not seen a mark have announced themselves.
@@ -381,18 +438,6 @@ pub(crate) fn fetch_ahead<T>(place: &T) {
     let _ = place;
 }
 
-fn make_chunk() -> Piece<Chunk> {
-    match memmap2::MmapMut::map_anon(size_of::<Chunk>()) {
-        Ok(mapping) => Piece::Mapped(mapping),
-        // The system refuses more mappings; the heap may still have room.
-        Err(_) => {
-            let chunk = Box::<Chunk>::new_zeroed();
-            // SAFETY: a chunk is made of integers and booleans, all valid when zero.
-            Piece::Boxed(unsafe { chunk.assume_init() })
-        }
-    }
-}
-
 impl Keeper {
     #[inline(always)]
     fn zone(&self) -> ZoneEntry {
@@ -400,12 +445,34 @@ impl Keeper {
     }
 }
 
+/// Where a frame is kept.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    chunk: &'a Chunk,
+    index: usize,
+    data: &'a SharedFrame,
+}
+
+impl<'a> Place<'a> {
+    #[inline(always)]
+    fn keeper(&self) -> &'a Keeper {
+        &self.chunk.keepers[self.index]
+    }
+
+    /// Stores with a mark.
+    #[inline(always)]
+    fn store(&self, offset: usize, bytes: &[u8]) {
+        self.chunk.touch(self.index);
+        copy_in(self.data, offset, bytes);
+    }
+}
+
 /// An access in progress.
 #[derive(Debug)]
 pub(crate) struct Access<'a> {
     slot: &'a AtomicU64,
-    /// Chunk and index; `None` while nobody has touched the chunk.
-    place: Option<(&'a Chunk, usize)>,
+    /// `None` while nobody has touched the chunk.
+    place: Option<Place<'a>>,
     storage: &'a Storage,
     frame: FrameNumber,
 }
@@ -425,31 +492,30 @@ impl Access<'_> {
     /// The zone entry to be checked.
     #[inline(always)]
     pub(crate) fn zone(&self) -> ZoneEntry {
-        self.place.map_or(ZoneEntry::NON_SECURE, |(chunk, index)| chunk.keepers[index].zone())
+        self.place.map_or(ZoneEntry::NON_SECURE, |place| place.keeper().zone())
     }
 
     /// See [`Storage::generation`]. To be read after [`Access::zone`], so that whoever sees a new entry
     /// sees the new generation too.
     #[inline(always)]
     pub(crate) fn generation(&self) -> u32 {
-        self.place.map_or(0, |(chunk, index)| chunk.keepers[index].generation.load(Ordering::Acquire))
+        self.place.map_or(0, |place| place.keeper().generation.load(Ordering::Acquire))
     }
 
     /// Copies bytes of the frame out. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn load(&self, offset: usize, bytes: &mut [u8]) {
         match self.place {
-            Some((chunk, index)) => copy_out(&chunk.data[index], offset, bytes),
-            None => bytes.fill(0),
+            Some(place) => copy_out(place.data, offset, bytes),
+            None => self.storage.load_first(self.frame, offset, bytes),
         }
     }
 
     /// Copies bytes into the frame. `offset + bytes.len()` must not pass its end.
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
-        if let Some((chunk, index)) = self.place {
-            chunk.touch(index);
-            copy_in(&chunk.data[index], offset, bytes);
+        if let Some(place) = self.place {
+            place.store(offset, bytes);
         } else {
             self.store_first(offset, bytes);
         }
@@ -457,9 +523,8 @@ impl Access<'_> {
 
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
-        if let Some((chunk, index)) = self.storage.chunk_or_make(self.frame) {
-            chunk.touch(index);
-            copy_in(&chunk.data[index], offset, bytes);
+        if let Some(place) = self.storage.place_or_make(self.frame) {
+            place.store(offset, bytes);
         }
     }
 }
@@ -475,11 +540,12 @@ impl Drop for Access<'_> {
 /// or their marks. Dropped without [`FrameLock::commit`], it leaves the frame as it was.
 pub(crate) struct FrameLock<'a> {
     storage: &'a Storage,
-    chunk: &'a Chunk,
-    index: usize,
+    place: Place<'a>,
     frame: FrameNumber,
     before: ZoneEntry,
     quiet: bool,
+    /// Whoever holds the lock holds many, and settles the host's view of them together.
+    in_batch: bool,
 }
 
 impl FrameLock<'_> {
@@ -497,15 +563,15 @@ impl FrameLock<'_> {
     /// they count only once it is.
     pub(crate) fn touched(&mut self) -> u8 {
         self.quiesce();
-        self.chunk.keepers[self.index].touched.load(Ordering::Relaxed)
+        self.place.keeper().touched.load(Ordering::Relaxed)
     }
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
         if marks & touch::SINCE_DIGEST != 0 {
-            self.chunk.mark(self.index, marks);
+            self.place.chunk.mark(self.place.index, marks);
         } else {
-            self.chunk.keepers[self.index].touched.store(marks, Ordering::Relaxed);
+            self.place.keeper().touched.store(marks, Ordering::Relaxed);
         }
     }
 
@@ -520,7 +586,21 @@ impl FrameLock<'_> {
 
     /// Shuts everybody out, but does not wait for those who are in.
     pub(crate) fn close(&self) {
-        self.chunk.keepers[self.index].zone.store(self.before.closed().bits(), Ordering::SeqCst);
+        self.place.keeper().zone.store(self.before.closed().bits(), Ordering::SeqCst);
+        self.settle();
+    }
+
+    /// From now on the holder settles the host's view itself: with [`Storage::settle`], when it has closed frames that
+    /// were not secure and before it turns to their bytes, and when all is done.
+    pub(crate) fn batch(&mut self) {
+        self.in_batch = true;
+    }
+
+    #[inline(always)]
+    fn settle(&self) {
+        if !self.in_batch && self.storage.has_view() {
+            self.storage.settle(core::iter::once(self.frame));
+        }
     }
 
     /// The bytes of the frame, for reading.
@@ -531,8 +611,8 @@ impl FrameLock<'_> {
     /// The bytes of the frame. The caller says by [`FrameLock::set_touched`] what it did to them.
     pub(crate) fn bytes_mut(&mut self) -> &mut PageBytes {
         self.quiesce();
-        let data = self.chunk.data[self.index].as_ptr().cast_mut().cast::<PageBytes>();
-        // SAFETY: the page is 4096 initialised bytes inside a chunk that lives as long as the storage,
+        let data = self.place.data.as_ptr().cast_mut().cast::<PageBytes>();
+        // SAFETY: the page is 4096 initialised bytes of the region, which lives as long as the storage,
         // and AtomicU64 permits mutation through a shared reference. Nobody else touches them while the
         // lock is held: every access checks the zone entry after it announced itself, finds it closed
         // and stops; those that found it open are over, `quiesce` waited for them. `&mut self` keeps
@@ -564,13 +644,16 @@ impl FrameLock<'_> {
         let after = ZoneEntry::new(state);
         if after != self.before {
             if !self.quiet {
-                self.chunk.keepers[self.index].zone.store(after.locked().bits(), Ordering::SeqCst);
+                self.place.keeper().zone.store(after.locked().bits(), Ordering::SeqCst);
+                if after.is_secure() {
+                    self.settle();
+                }
                 self.storage.drain(self.frame);
             }
-            let generation = &self.chunk.keepers[self.index].generation;
+            let generation = &self.place.keeper().generation;
             // Only who holds the lock counts, so this needs no atomic addition.
             generation.store(generation.load(Ordering::Relaxed).saturating_add(1), Ordering::Release);
-            self.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
+            self.place.chunk.marks().zone_changed.store(true, Ordering::Relaxed);
             self.before = after;
         }
     }
@@ -578,7 +661,11 @@ impl FrameLock<'_> {
 
 impl Drop for FrameLock<'_> {
     fn drop(&mut self) {
-        self.chunk.keepers[self.index].zone.store(self.before.bits(), Ordering::Release);
+        self.place.keeper().zone.store(self.before.bits(), Ordering::Release);
+        // It may be opened after the lock is gone: who takes the lock next and closes the frame shuts it again.
+        if !self.before.is_secure() {
+            self.settle();
+        }
     }
 }
 
@@ -638,11 +725,6 @@ impl Chunk {
     pub(crate) fn stored_frames(&self) -> impl Iterator<Item = usize> {
         let stored = |keeper: &Keeper| keeper.touched.load(Ordering::Relaxed) & touch::NOT_ZERO != 0;
         self.keepers.iter().enumerate().filter(move |(_, keeper)| stored(keeper)).map(|(index, _)| index)
-    }
-
-    /// Copies frame `index` out.
-    pub(crate) fn copy_frame(&self, index: usize, bytes: &mut PageBytes) {
-        copy_out(&self.data[index], 0, bytes);
     }
 }
 

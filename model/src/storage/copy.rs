@@ -1,13 +1,11 @@
 //! Copies between plain bytes and a frame that others may touch at the same time: word by word, relaxed.
 
+use super::region::{SharedFrame, WORDS};
 use core::sync::atomic::{AtomicU64, Ordering};
-
-/// Words of a frame.
-pub(super) const WORDS: usize = 512;
 
 /// Copies bytes of a frame out. `offset + bytes.len()` must not pass its end.
 #[inline(always)]
-pub(super) fn copy_out(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
+pub(super) fn copy_out(page: &SharedFrame, offset: usize, bytes: &mut [u8]) {
     if let (Ok(bytes), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
         && let Some(word) = page.get(offset / 8)
     {
@@ -17,7 +15,7 @@ pub(super) fn copy_out(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8
     copy_out_any(page, offset, bytes);
 }
 
-fn copy_out_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
+fn copy_out_any(page: &SharedFrame, offset: usize, bytes: &mut [u8]) {
     let (head, rest) = bytes.split_at_mut(bytes.len().min(offset.wrapping_neg() % 8));
     if !head.is_empty() {
         let word = page[offset / 8].load(Ordering::Relaxed).to_ne_bytes();
@@ -42,7 +40,7 @@ fn copy_out_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &mut [u8]) {
 
 /// Copies bytes into a frame. `offset + bytes.len()` must not pass its end.
 #[inline(always)]
-pub(super) fn copy_in(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
+pub(super) fn copy_in(page: &SharedFrame, offset: usize, bytes: &[u8]) {
     if let (Ok(bytes), 0) = (<&[u8; 8]>::try_from(bytes), offset % 8)
         && let Some(word) = page.get(offset / 8)
     {
@@ -52,7 +50,7 @@ pub(super) fn copy_in(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
     copy_in_any(page, offset, bytes);
 }
 
-fn copy_in_any(page: &[AtomicU64; WORDS], offset: usize, bytes: &[u8]) {
+fn copy_in_any(page: &SharedFrame, offset: usize, bytes: &[u8]) {
     let (head, rest) = bytes.split_at(bytes.len().min(offset.wrapping_neg() % 8));
     if !head.is_empty() {
         merge(&page[offset / 8], offset % 8, head);

@@ -5,6 +5,7 @@
 
 use super::arena::{RequestorNumber, Storage};
 use super::interruption::ProgramCode;
+use super::translator;
 use crate::address::{AbsoluteAddress, VirtualAddress};
 use core::fmt;
 
@@ -71,6 +72,8 @@ pub(crate) struct Translation {
     pub(crate) address: u64,
     /// The table entry that named the frame.
     pub(crate) leaf: AbsoluteAddress,
+    /// Absolute in any case.
+    pub(crate) absolute: bool,
     /// DAT protection somewhere on the path.
     pub(crate) protected: bool,
     /// Reached through an entry with the format-control bit.
@@ -157,7 +160,11 @@ pub(crate) fn walk(
     address: VirtualAddress,
 ) -> Result<Translation, TranslationFault> {
     if asce.is_real_space() {
-        return Ok(Translation { address: address.0, leaf: AbsoluteAddress(u64::MAX), protected: false, large: false });
+        let leaf = AbsoluteAddress(u64::MAX);
+        return Ok(Translation { address: address.0, leaf, absolute: false, protected: false, large: false });
+    }
+    if let Some(translator) = storage.translators().find(asce) {
+        return translator::walk(storage, &*translator, address);
     }
     let mut level = asce.top();
     if level != Level::RegionFirst && address.0 >> (level.shift() + 11) != 0 {
@@ -184,7 +191,8 @@ pub(crate) fn walk(
         protected |= entry & PROTECTED != 0;
         if matches!(level, Level::RegionThird | Level::Segment) && entry & FORMAT_CONTROL != 0 {
             let mask = (1u64 << level.shift()) - 1;
-            return Ok(Translation { address: entry & !mask | address.0 & mask, leaf: at, protected, large: true });
+            let address = entry & !mask | address.0 & mask;
+            return Ok(Translation { address, leaf: at, absolute: false, protected, large: true });
         }
         let next = level.next();
         if next == Level::Page {
@@ -215,6 +223,7 @@ fn page_entry(
     Ok(Translation {
         address: entry & !0xfff | address.0 & 0xfff,
         leaf: at,
+        absolute: false,
         protected: protected || entry & PROTECTED != 0,
         large: false,
     })
@@ -259,7 +268,7 @@ mod tests {
 
     /// Tables for one address at all five levels, each full length.
     fn tables() -> Storage {
-        let storage = Storage::new(4 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(4 << 20, 1, ByteOrder::Big).unwrap();
         storage.store_u64(AbsoluteAddress(TOP + 8), 0x2_0000 | 0xc | 3).unwrap();
         storage.store_u64(AbsoluteAddress(0x2_0000 + 2 * 8), 0x3_0000 | 0x8 | 3).unwrap();
         storage.store_u64(AbsoluteAddress(0x3_0000 + 3 * 8), 0x4_0000 | 0x4 | 3).unwrap();

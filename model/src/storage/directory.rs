@@ -12,15 +12,7 @@ use parking_lot::Mutex;
 pub(crate) struct Directory<T> {
     slots: Box<[AtomicPtr<T>]>,
     /// Owns the pieces, in the order in which they were made.
-    pieces: Mutex<Vec<(usize, Piece<T>)>>,
-}
-
-/// Something that owns a `T` at an address that does not move.
-pub(crate) enum Piece<T> {
-    /// On the heap.
-    Boxed(Box<T>),
-    /// Laid over memory that the system gave, all zero.
-    Mapped(memmap2::MmapMut),
+    pieces: Mutex<Vec<(usize, Box<T>)>>,
 }
 
 impl<T: Sync> Directory<T> {
@@ -42,7 +34,7 @@ impl<T: Sync> Directory<T> {
     }
 
     /// The piece at `index`, made by `make` if it is missing. `None` beyond the last slot.
-    pub(crate) fn find_or_make(&self, index: usize, make: fn() -> Piece<T>) -> Option<&T> {
+    pub(crate) fn find_or_make(&self, index: usize, make: impl FnOnce() -> Box<T>) -> Option<&T> {
         if let Some(piece) = self.find(index) {
             return Some(piece);
         }
@@ -50,7 +42,7 @@ impl<T: Sync> Directory<T> {
         let mut pieces = self.pieces.lock();
         if slot.load(Ordering::Acquire).is_null() {
             let mut piece = make();
-            slot.store(piece.pointer(), Ordering::Release);
+            slot.store(&raw mut *piece, Ordering::Release);
             pieces.push((index, piece));
         }
         drop(pieces);
@@ -74,18 +66,6 @@ impl<T: Sync> Directory<T> {
     }
 }
 
-impl<T> Piece<T> {
-    fn pointer(&mut self) -> *mut T {
-        match self {
-            Self::Boxed(boxed) => &raw mut **boxed,
-            Self::Mapped(mapping) => {
-                assert!(mapping.len() >= size_of::<T>() && mapping.as_ptr().cast::<T>().is_aligned());
-                mapping.as_mut_ptr().cast::<T>()
-            }
-        }
-    }
-}
-
 impl<T> core::fmt::Debug for Directory<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Directory({} of {})", self.pieces.lock().len(), self.slots.len())
@@ -101,7 +81,7 @@ mod tests {
     fn pieces_are_made_once_and_stay() {
         let directory: Directory<AtomicU32> = Directory::new(1 << 24);
         assert!(directory.find(5).is_none() && directory.find(1 << 24).is_none());
-        let make = || Piece::Boxed(Box::new(AtomicU32::new(7)));
+        let make = || Box::new(AtomicU32::new(7));
         directory.find_or_make(5, make).unwrap().store(9, Ordering::Relaxed);
         assert_eq!(directory.find_or_make(5, make).unwrap().load(Ordering::Relaxed), 9);
         assert!(directory.find_or_make(1 << 24, make).is_none());

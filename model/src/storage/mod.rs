@@ -7,11 +7,16 @@ mod copy;
 pub(crate) mod dat;
 mod directory;
 mod interruption;
+pub(crate) mod process;
+mod region;
 pub(crate) mod translation_buffer;
+mod translator;
 mod zone;
 
+pub use arena::HostView;
 pub(crate) use arena::Storage;
 pub use dat::{Asce, TranslationFault};
-pub(crate) use directory::{Directory, Piece};
+pub(crate) use directory::Directory;
 pub use interruption::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption, Teid};
+pub use translator::{Mapping, Translator};
 pub use zone::{Domain, Donation, FrameState, Tag, Verdict, ZoneEntry, check};

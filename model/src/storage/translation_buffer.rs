@@ -103,6 +103,8 @@ pub(crate) enum Purge {
     Space(Asce),
     /// What was formed through one page-table entry.
     Leaf(AbsoluteAddress),
+    /// One page of a space.
+    Page(Asce, VirtualAddress),
     /// What lies under one index of a region or segment table. Other spaces with the same index lose
     /// theirs too, which the architecture permits.
     Index(Level, u64),
@@ -203,6 +205,12 @@ impl TranslationBuffer {
                     }
                 }
             }
+            Purge::Page(asce, address) => {
+                let entry = &mut self.entries[Space::of(asce).slot(address)];
+                if entry.asce == asce.0 && (entry.page ^ address.0) & PAGE_MASK == 0 {
+                    *entry = EMPTY;
+                }
+            }
             Purge::Index(level, index) => {
                 self.remove(|entry| level.index(VirtualAddress(entry.page)) == index);
             }
@@ -227,11 +235,11 @@ mod tests {
     const ASCE: Asce = Asce(0x1_0000);
 
     fn found(leaf: u64) -> Translation {
-        Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), protected: false, large: false }
+        Translation { address: 0x5000, leaf: AbsoluteAddress(leaf), absolute: false, protected: false, large: false }
     }
 
     fn filled() -> (Storage, TranslationBuffer) {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
         let mut buffer = TranslationBuffer::new();
         buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(5));
         buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x4000), &found(0x8020), FrameNumber(6));
@@ -244,6 +252,9 @@ mod tests {
         assert_eq!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x3fff)).unwrap().frame(), FrameNumber(5));
         assert!(buffer.find(&storage, Space::of(ASCE), VirtualAddress(0x5000)).is_none());
         assert!(buffer.find(&storage, Space::of(Asce(0x2_0000)), VirtualAddress(0x3000)).is_none());
+        // Differences of page and space that are the same bit must not make up for each other; the slot is the same.
+        const HIGH: u64 = 1 << 30;
+        assert!(buffer.find(&storage, Space::of(Asce(ASCE.0 ^ HIGH)), VirtualAddress(0x3000 ^ HIGH)).is_none());
     }
 
     #[test]
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_page_at_0_of_space_0_is_not_found_in_an_empty_buffer() {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
         assert!(TranslationBuffer::new().find(&storage, Space::of(Asce(0)), VirtualAddress(0)).is_none());
     }
 
@@ -308,6 +319,8 @@ mod tests {
         };
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8018))), [false, true]);
         assert_eq!(live(Purge::Leaf(AbsoluteAddress(0x8820))), [true, true]);
+        assert_eq!(live(Purge::Page(ASCE, VirtualAddress(0x3fff))), [false, true]);
+        assert_eq!(live(Purge::Page(Asce(0x2_0000), VirtualAddress(0x3000))), [true, true]);
         assert_eq!(live(Purge::Space(ASCE)), [false, false]);
         assert_eq!(live(Purge::Space(Asce(0x2_0000))), [true, true]);
         assert_eq!(live(Purge::Index(Level::Segment, 0)), [false, false]);

@@ -25,6 +25,28 @@ fn a_forgotten_purge_leaves_the_guest_at_its_registered_frame() {
 }
 
 #[test]
+fn d56_an_import_voids_what_a_failed_access_has_buffered() {
+    // With an oracle beside it, and on the short ways that only an unwatched machine takes.
+    import_voids_what_a_failed_access_has_buffered(&machine());
+    import_voids_what_a_failed_access_has_buffered(&Machine::new(config()).unwrap());
+}
+
+fn import_voids_what_a_failed_access_has_buffered(machine: &Machine) {
+    let mut host = Host::ready(machine);
+    let guest = host.start(1);
+    let (frame, other) = (host.frame(), host.frame());
+    host.map(&guest, P, frame);
+    // The walk succeeds and is buffered; the access then fails at the frame, which changes for the first time below.
+    assert_eq!(exit(guest_byte(&mut host, &guest, P)).code, ProgramCode::NonSecureStorageAccess);
+    assert_eq!(host.import(&guest, P), DONE);
+    host.map_without_purge(&guest, P, other);
+    assert_eq!(exit(guest_byte(&mut host, &guest, P)).code, ProgramCode::NonSecureStorageAccess);
+    host.map_without_purge(&guest, P, frame);
+    host.cpu.ptlb().unwrap();
+    assert_eq!(guest_byte(&mut host, &guest, P), Ok(0));
+}
+
+#[test]
 fn a_buffered_translation_never_outlives_the_registration() {
     let machine = machine();
     let mut host = Host::ready(&machine);

@@ -38,11 +38,23 @@ fn a_block_over_two_scattered_frames_is_read_and_answered() {
     let (second, _gap, first) = (host.frame(), host.frame(), host.frame());
     space.map(&mut host, 3, first.address().0);
     space.map(&mut host, 4, second.address().0);
-    let block = WINDOW + 0x4000 - 8;
-    host.block(block, Command::QueryUvInformation.code(), 0x120, &[]);
-    assert_eq!(host.issue(block).unwrap(), DONE);
-    let installed = host.cpu.load_u64(VirtualAddress(second.address().0 + 8)).unwrap();
-    assert_ne!(installed, 0, "the list of installed calls is at offset 0x10");
+    // What it answers in one piece of storage; then with a seam before, in and behind the list of installed calls.
+    let whole = host.allocate(0x1000);
+    host.cpu.set_translation(false);
+    host.block(whole, Command::QueryUvInformation.code(), 0x120, &[]);
+    assert_eq!(host.issue(whole).unwrap(), DONE);
+    let answer = host.load(whole, 0x120).unwrap();
+    assert_ne!(answer[0x10..0x18], [0; 8], "the list of installed calls is at offset 0x10");
+    host.cpu.set_translation(true);
+    let mut block = 0;
+    for before in [0x40, 0x18, 8] {
+        block = WINDOW + 0x4000 - before;
+        host.block(block, Command::QueryUvInformation.code(), 0x120, &[]);
+        assert_eq!(host.issue(block).unwrap(), DONE);
+        let first_part = host.load(first.address().0 + 0x1000 - before, before as usize).unwrap();
+        let second_part = host.load(second.address().0, 0x120 - before as usize).unwrap();
+        assert_eq!([first_part, second_part].concat(), answer, "{before:#x} bytes before the seam");
+    }
     // The second half is missing: nothing is stored, not even a code.
     space.map(&mut host, 4, 0x400);
     host.cpu.ipte(AbsoluteAddress(space.window), VirtualAddress(WINDOW + 0x4000)).unwrap();

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::domain::Domain;
+use uvsim_model::config::MachineConfig;
 
 pub(crate) use decode::verbs;
 pub use document::{
@@ -50,6 +51,25 @@ pub use statement::{
     Verb, Write,
 };
 pub(crate) use syntax::shown;
+
+/// Takes what a machine is made of from a text: a `machine` node of the scenario language, or what would stand
+/// between its braces. Nothing but `machine` may be there. Besides the settings of scenarios there is `byte-order`,
+/// `big` or `native`. Key files are read; their paths are relative to the working directory.
+///
+/// # Errors
+/// The text is not KDL 2 or breaks a rule of the language, or a key file cannot be used.
+pub fn machine_config(text: &str) -> Result<MachineConfig, ScenarioErrors> {
+    let path = Path::new("machine");
+    if text.len() as u64 > MAX_SCENARIO_LENGTH {
+        return Err(ScenarioErrors::unusable(
+            path,
+            &format!("the text has more than {MAX_SCENARIO_LENGTH} bytes"),
+            None,
+        ));
+    }
+    decode::machine(text, &mut files::read)
+        .map_err(|(errors, unreported)| ScenarioErrors::new(path, Arc::from(text), errors, unreported))
+}
 
 impl Scenario {
     /// Reads a scenario and its data files; their paths are relative to the folder of `path`.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 #[test]
 fn untouched_storage_reads_zero_and_costs_nothing() {
-    let storage = Storage::new(16 << 40, 1, ByteOrder::Big);
+    let storage = Storage::new(16 << 40, 1, ByteOrder::Big).unwrap();
     let mut bytes = [1; 64];
     storage.load(AbsoluteAddress((16 << 40) - 64), &mut bytes).unwrap();
     assert_eq!(bytes, [0; 64]);
@@ -19,7 +19,7 @@ proptest! {
     fn copies_agree_with_a_plain_array(
         writes in prop::collection::vec((0usize..9000, prop::collection::vec(any::<u8>(), 0..5000)), 1..8)
     ) {
-        let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+        let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
         let mut plain = vec![0u8; 16384];
         for (at, bytes) in &writes {
             storage.store(AbsoluteAddress(*at as u64), bytes).unwrap();
@@ -33,7 +33,7 @@ proptest! {
 
 #[test]
 fn a_lock_shuts_out_and_a_dropped_lock_changes_nothing() {
-    let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+    let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
     let frame = FrameNumber(9);
     let mut lock = storage.try_lock(frame).unwrap();
     assert!(storage.try_lock(frame).is_none());
@@ -107,13 +107,12 @@ fn an_open_change_leaves_no_gap_and_waits_all_the_same() {
 
 /// Lets a test stand at the end of the count without 2^32 changes.
 pub(in crate::storage) fn set_generation(storage: &Storage, frame: FrameNumber, generation: u32) {
-    let (chunk, index) = storage.chunk_or_make(frame).unwrap();
-    chunk.keepers[index].generation.store(generation, Ordering::Relaxed);
+    storage.place_or_make(frame).unwrap().keeper().generation.store(generation, Ordering::Relaxed);
 }
 
 #[test]
 fn a_generation_never_comes_again() {
-    let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+    let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
     let frame = FrameNumber(3);
     set_generation(&storage, frame, NEVER_BUFFERED - 1);
     for state in [FrameState::Secure(Domain(1), PageIndex(2)), FrameState::NonSecure] {
@@ -124,7 +123,7 @@ fn a_generation_never_comes_again() {
 
 #[test]
 fn stores_leave_their_mark_and_zone_changes_theirs() {
-    let storage = Storage::new(1 << 20, 1, ByteOrder::Big);
+    let storage = Storage::new(1 << 20, 1, ByteOrder::Big).unwrap();
     storage.store(AbsoluteAddress(0x5000), &[1]).unwrap();
     let marked = || {
         let mut found = Vec::new();
@@ -166,7 +165,7 @@ fn a_change_waits_for_accesses_in_flight() {
 
 /// Storage for two threads in which so many changes have been made.
 fn concurrent(changes: u32) -> Storage {
-    let storage = Storage::new(1 << 20, 2, ByteOrder::Big);
+    let storage = Storage::new(1 << 20, 2, ByteOrder::Big).unwrap();
     storage.set_concurrent(true);
     for _ in 0..changes {
         storage.try_lock(FrameNumber(9)).unwrap().quiesce();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 use uvsim_model::address::MEBIBYTE;
-use uvsim_model::config::{ChangeDetection, CipherProfile, Generation, MAX_CPUS, MAX_STORAGE};
+use uvsim_model::config::{ByteOrder, ChangeDetection, CipherProfile, Generation, MAX_CPUS, MAX_STORAGE};
 use uvsim_model::crypto::PrivateKey;
 use zeroize::Zeroizing;
 
@@ -29,20 +29,32 @@ const CHILDREN: [&str; 11] = [
     "without",
 ];
 
+/// The same, where the host is not ours: that of a scenario keeps its structures as Z has them.
+const CHILDREN_ALONE: [&str; CHILDREN.len() + 1] = {
+    let mut all = ["byte-order"; CHILDREN.len() + 1];
+    let mut at = 0;
+    while at < CHILDREN.len() {
+        all[at + 1] = CHILDREN[at];
+        at += 1;
+    }
+    all
+};
+
 /// The longest file that could be a private key: PKCS#8 in PEM form takes 400 bytes, without comments.
 const MAX_KEY_LENGTH: u64 = 64 << 10;
 
 impl Decoder<'_, '_> {
     pub(super) fn machine(&mut self, node: &KdlNode) {
         let mut reader = NodeReader::new(node, &mut self.reports);
-        let mut seen: [Option<(Place, ())>; CHILDREN.len() - 1] = [None; CHILDREN.len() - 1];
+        let names: &[&str] = if self.machine_alone { &CHILDREN_ALONE } else { &CHILDREN };
+        let mut seen: [Option<(Place, ())>; CHILDREN_ALONE.len() - 1] = [None; CHILDREN_ALONE.len() - 1];
         for child in reader.children().map(KdlDocument::nodes).unwrap_or_default() {
             let name = child.name().value();
-            match CHILDREN.iter().position(|known| *known == name) {
-                None => self.unknown_child(child, &CHILDREN),
+            match names.iter().position(|known| *known == name) {
+                None => self.unknown_child(child, names),
                 Some(which) => {
                     // `without` may be repeated, each time with another command.
-                    if let Some(slot) = seen.get_mut(which) {
+                    if let Some(slot) = seen.get_mut(which).filter(|_| name != "without") {
                         self.once(slot, child, ());
                     }
                     self.setting(name, child);
@@ -87,6 +99,10 @@ impl Decoder<'_, '_> {
             "cipher" => {
                 let choices = [("gcm", CipherProfile::Gcm), ("xts", CipherProfile::Xts)];
                 machine.cipher = reports.choice(entry, "a cipher", &choices).unwrap_or(machine.cipher);
+            }
+            "byte-order" => {
+                let choices = [("big", ByteOrder::Big), ("native", ByteOrder::Native)];
+                machine.byte_order = reports.choice(entry, "a byte order", &choices).unwrap_or(machine.byte_order);
             }
             "change-detection" => {
                 let choices = [("digest", ChangeDetection::Digest), ("always", ChangeDetection::Always)];

@@ -44,30 +44,8 @@ pub(super) fn scenario(
     domain: Option<&Arc<Domain>>,
 ) -> Result<Scenario, (Vec<ScenarioError>, usize)> {
     let mut reports = Reports::new(text);
-    let document = match syntax::document(text, MAX_ERRORS) {
-        Ok(document) => document,
-        Err(errors) => {
-            for error in errors {
-                reports.report(error.span, error.message, &error.label, error.help.unwrap_or_default().as_str());
-            }
-            return Err((reports.errors, reports.unreported));
-        }
-    };
-    let mut decoder = Decoder {
-        reports,
-        files,
-        domain: domain.cloned(),
-        machine: MachineConfig::default(),
-        guests: Vec::new(),
-        guest_names: BTreeMap::new(),
-        buffers: Vec::new(),
-        buffer_names: BTreeMap::new(),
-        crossings: Vec::new(),
-        checked: false,
-        added_vcpus: BTreeSet::new(),
-        lane: None,
-        links: Vec::new(),
-    };
+    let document = parsed(text, &mut reports)?;
+    let mut decoder = Decoder::new(reports, files, domain.cloned());
     let head = decoder.document(&document);
     match head {
         Some((head, steps)) if decoder.reports.errors.is_empty() => Ok(Scenario {
@@ -85,6 +63,34 @@ pub(super) fn scenario(
         }),
         _ => Err((decoder.reports.errors, decoder.reports.unreported)),
     }
+}
+
+/// Decodes a `machine` node, or what stands in one, alone. On failure: the errors, and how many more there are.
+pub(super) fn machine(text: &str, files: &mut dyn DataFiles) -> Result<MachineConfig, (Vec<ScenarioError>, usize)> {
+    let mut reports = Reports::new(text);
+    let document = parsed(text, &mut reports)?;
+    let mut decoder = Decoder { machine_alone: true, ..Decoder::new(reports, files, None) };
+    match document.nodes() {
+        [node] if node.name().value() == "machine" => decoder.machine(node),
+        _ => {
+            let mut node = KdlNode::new("machine");
+            node.set_children(document);
+            decoder.machine(&node);
+        }
+    }
+    if decoder.reports.errors.is_empty() {
+        return Ok(decoder.machine);
+    }
+    Err((decoder.reports.errors, decoder.reports.unreported))
+}
+
+fn parsed(text: &str, reports: &mut Reports<'_>) -> Result<KdlDocument, (Vec<ScenarioError>, usize)> {
+    syntax::document(text, MAX_ERRORS).map_err(|errors| {
+        for error in errors {
+            reports.report(error.span, error.message, &error.label, error.help.unwrap_or_default().as_str());
+        }
+        (std::mem::take(&mut reports.errors), reports.unreported)
+    })
 }
 
 struct Decoder<'a, 'f> {
@@ -107,6 +113,8 @@ struct Decoder<'a, 'f> {
     lane: Option<LaneReading>,
     /// Network devices that name another one, which may come later.
     links: Vec<devices::Link>,
+    /// There is no scenario: the machine is for somebody else's host code.
+    machine_alone: bool,
 }
 
 /// A name that `save=` gives.
@@ -131,6 +139,27 @@ struct Head {
 }
 
 const TOP: [&str; 4] = ["scenario", "machine", "guest", "step"];
+
+impl<'a, 'f> Decoder<'a, 'f> {
+    fn new(reports: Reports<'a>, files: &'f mut dyn DataFiles, domain: Option<Arc<Domain>>) -> Self {
+        Self {
+            reports,
+            files,
+            domain,
+            machine: MachineConfig::default(),
+            guests: Vec::new(),
+            guest_names: BTreeMap::new(),
+            buffers: Vec::new(),
+            buffer_names: BTreeMap::new(),
+            crossings: Vec::new(),
+            checked: false,
+            added_vcpus: BTreeSet::new(),
+            lane: None,
+            links: Vec::new(),
+            machine_alone: false,
+        }
+    }
+}
 
 impl Decoder<'_, '_> {
     fn document(&mut self, document: &KdlDocument) -> Option<(Head, Vec<Step>)> {

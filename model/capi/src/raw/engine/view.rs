@@ -2,8 +2,9 @@
 
 #![allow(unsafe_code, reason = "handlers reach a machine through a pointer; see the SAFETY comments")]
 
+use super::chain;
 use super::registry::{Place, Registry, Window};
-use super::{chain, uvsim_fault};
+use crate::raw::uvsim_fault;
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 use std::io;

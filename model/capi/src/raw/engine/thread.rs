@@ -2,7 +2,7 @@
 //! destruction: cells of plain values.
 
 use super::copy::Stop;
-use super::landing::Landing;
+use crate::raw::uvsim_landing;
 use core::cell::Cell;
 use core::ptr;
 use libc::stack_t;
@@ -25,9 +25,9 @@ pub(super) struct Thread {
     /// Code of the library runs: it must be neither called again by a handler nor left by a jump.
     pub(super) inside: Cell<bool>,
     /// The newest landing.
-    pub(super) top: Cell<*mut Landing>,
+    pub(super) top: Cell<*mut uvsim_landing>,
     /// Landings from this one on are out of reach: frames of the library lie in between.
-    pub(super) floor: Cell<*mut Landing>,
+    pub(super) floor: Cell<*mut uvsim_landing>,
     /// Callbacks that run, the oldest first.
     consultations: [Cell<Consulting>; NESTED],
     depth: Cell<usize>,
@@ -144,7 +144,7 @@ impl Drop for Inside {
 #[must_use]
 pub(crate) struct Outside {
     inside: bool,
-    floor: *mut Landing,
+    floor: *mut uvsim_landing,
 }
 
 /// The library calls the host, with frames below that nothing may jump over: landings from before are out of reach.

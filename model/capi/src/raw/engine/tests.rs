@@ -1,27 +1,28 @@
-//! The handler, the copies and the callback, on a view that these tests make and protect themselves.
+//! The handler, the copies and the callback, with the model alone: base storage of the Ultravisor is what is secure.
 
 use super::copy::{self, Stop};
 use super::handler::ATTEMPTS;
 use super::view::{Callback, View};
-use super::{UVSIM_DELIVER, UVSIM_RETRY, inside, uvsim_fault};
+use super::{inside, is_plain};
+use crate::raw::{UVSIM_DELIVER, UVSIM_RETRY, uvsim_fault};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::ptr::{self, NonNull};
+use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
 use uvsim_model::address::{AbsoluteAddress, VirtualAddress};
 use uvsim_model::config::{Generation, MachineConfig};
 use uvsim_model::cpu::Uvc;
-use uvsim_model::storage::{ProgramCode, ProgramInterruption, Teid};
+use uvsim_model::storage::{HostView, ProgramCode, ProgramInterruption, Teid};
 use uvsim_model::uvc::{Command, ConditionCode};
 use uvsim_model::{Machine, Reset, UV_BASE_LENGTH};
 
-const SIZE: usize = 128 << 20;
+const SIZE: usize = 3 << 30;
 /// Base storage of the Ultravisor begins here: frames that are secure.
-const SECURE: usize = 16 << 20;
+const SECURE: usize = 2 << 30;
 
-/// A machine with its base storage donated, and memory in place of its host view.
+/// A machine with its base storage donated.
 struct Stage {
     view: View,
     base: *mut u8,
@@ -35,7 +36,7 @@ unsafe impl Sync for Stage {}
 
 impl Stage {
     fn new(generation: Generation) -> Box<Self> {
-        let config = MachineConfig { storage: SIZE as u64, generation, ..MachineConfig::default() };
+        let config = MachineConfig { storage: SIZE as u64, generation, host_view: true, ..MachineConfig::default() };
         let machine = Box::new(Machine::new(config).unwrap());
         let mut block = [0; 0x48];
         block[..4].copy_from_slice(&[0, 0x48, 0, Command::InitUv.code() as u8]);
@@ -45,18 +46,12 @@ impl Stage {
         cpu.store(VirtualAddress(0x1000), &block).unwrap();
         assert_eq!(cpu.uvc(Uvc::at(VirtualAddress(0x1000))), Ok(ConditionCode::Done));
         drop(cpu);
-        // SAFETY: new memory, known to nobody else.
-        let base = unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            libc::mmap(ptr::null_mut(), SIZE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
-        assert_ne!(base, libc::MAP_FAILED);
-        let base = base.cast::<u8>();
+        let HostView { base, size } = machine.host_view().unwrap();
+        assert_eq!(size, SIZE as u64);
         // SAFETY: the machine lies in a box that lives as long as the view.
-        let view = unsafe { View::open(&machine, 77, NonNull::new(base).unwrap(), SIZE as u64) }.unwrap();
-        let stage = Self { view, base, machine, called: AtomicU32::new(0), latest: Mutex::new(None) };
-        stage.protect(SECURE, UV_BASE_LENGTH as usize, libc::PROT_NONE);
-        Box::new(stage)
+        let view = unsafe { View::open(&machine, 77, base, size) }.unwrap();
+        let base = base.as_ptr();
+        Box::new(Self { view, base, machine, called: AtomicU32::new(0), latest: Mutex::new(None) })
     }
 
     fn protect(&self, at: usize, len: usize, protection: c_int) {
@@ -85,7 +80,6 @@ impl Stage {
     /// No frame is secure any more.
     fn open_all(&self) {
         self.machine.cpu(0).unwrap().reset_machine(Reset::Clear).unwrap();
-        self.protect(SECURE, UV_BASE_LENGTH as usize, libc::PROT_READ | libc::PROT_WRITE);
     }
 
     fn load(&self, at: usize, len: usize) -> Result<Vec<u8>, Stop> {
@@ -107,15 +101,6 @@ impl Stage {
         assert_eq!(said.teid.address(), at as u64 & !0xfff);
         let kind = said.teid.0 & 0xfff;
         ProgramInterruption { teid: Teid(self.at(at).addr() as u64 & !0xfff | kind), ..said }
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // The view must not see the machine any more when that goes; here it stays until the end of this function,
-        // and nobody touches the memory.
-        // SAFETY: the memory is that of this stage.
-        unsafe { libc::munmap(self.base.cast(), SIZE) };
     }
 }
 
@@ -336,6 +321,6 @@ fn pointers_and_addresses() {
     assert_eq!(view.absolute(stage.at(SIZE - 1).cast()), Some(AbsoluteAddress(SIZE as u64 - 1)));
     assert_eq!(view.absolute(stage.base.wrapping_add(SIZE).cast()), None);
     assert_eq!(view.absolute(stage.base.wrapping_sub(1).cast()), None);
-    assert!(super::is_plain(ptr::null(), 8) && !super::is_plain(stage.at(8).cast(), 1));
-    assert!(!super::is_plain(stage.base.wrapping_sub(4).cast(), 8));
+    assert!(is_plain(ptr::null(), 8) && !is_plain(stage.at(8).cast(), 1));
+    assert!(!is_plain(stage.base.wrapping_sub(4).cast(), 8));
 }

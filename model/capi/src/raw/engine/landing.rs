@@ -6,34 +6,19 @@
 #![allow(unsafe_code, reason = "landings live on stacks of the host; see the SAFETY comments")]
 
 use super::thread::Thread;
+use crate::cpu::uvsim_interruption;
+use crate::raw::uvsim_landing;
 use core::ffi::{c_int, c_void};
 use core::ptr;
-use uvsim_model::storage::ProgramInterruption;
 
-/// The head of `uvsim_landing`; behind it lies the `sigjmp_buf`, whose size only C knows.
-#[repr(C, align(16))]
-#[derive(Debug)]
-pub struct Landing {
-    pub(super) previous: *mut Landing,
-    /// Its own address, turned over: says that this is a landing in use.
-    pub(super) mark: usize,
-    pub(super) code: u16,
-    pub(super) teid: u64,
-    pub(super) address: usize,
-    pub(super) absolute: u64,
-    pub(super) reserved: [u64; 2],
-}
-
-/// Offset of the `sigjmp_buf`. The header asserts the same.
-const BUFFER: usize = 64;
-
-const _: () = assert!(size_of::<Landing>() == BUFFER && size_of::<usize>() == 8);
+/// Offset of the `sigjmp_buf`, which lies behind what Rust knows. The header asserts the same.
+const BUFFER: usize = size_of::<uvsim_landing>();
 
 /// Makes a landing the newest of this thread. One that is in use already is the newest again: those above it are gone.
 ///
 /// # Safety
 /// `landing` is a `uvsim_landing` that stays where it is until it is popped or landed on.
-pub(crate) unsafe fn push(landing: *mut Landing) {
+pub(crate) unsafe fn push(landing: *mut uvsim_landing) {
     if landing.is_null() {
         return;
     }
@@ -44,12 +29,11 @@ pub(crate) unsafe fn push(landing: *mut Landing) {
         if thread.floor.get() == landing {
             thread.floor.set(ptr::null_mut());
         }
-        let new = Landing {
+        let new = uvsim_landing {
             previous: thread.top.get(),
             mark: !landing.addr(),
-            code: 0,
-            teid: 0,
-            address: 0,
+            interruption: uvsim_interruption::default(),
+            address: ptr::null_mut(),
             absolute: 0,
             reserved: [0; 2],
         };
@@ -63,7 +47,7 @@ pub(crate) unsafe fn push(landing: *mut Landing) {
 ///
 /// # Safety
 /// As for [`push`].
-pub(crate) unsafe fn pop(landing: *mut Landing) -> bool {
+pub(crate) unsafe fn pop(landing: *mut uvsim_landing) -> bool {
     // SAFETY: the chain holds landings in use only.
     Thread::with(|thread| unsafe { cut(thread, landing) })
 }
@@ -72,7 +56,7 @@ pub(crate) unsafe fn pop(landing: *mut Landing) -> bool {
 ///
 /// # Safety
 /// What is in the chain is still there.
-unsafe fn cut(thread: &Thread, landing: *mut Landing) -> bool {
+unsafe fn cut(thread: &Thread, landing: *mut uvsim_landing) -> bool {
     let mut at = thread.top.get();
     while !at.is_null() {
         // SAFETY: the caller vouches for what is in the chain.
@@ -91,7 +75,7 @@ unsafe fn cut(thread: &Thread, landing: *mut Landing) -> bool {
 }
 
 /// The landing that an interruption of this thread goes to.
-pub(super) fn newest(thread: &Thread) -> Option<*mut Landing> {
+pub(super) fn newest(thread: &Thread) -> Option<*mut uvsim_landing> {
     let top = thread.top.get();
     if top.is_null() || top == thread.floor.get() {
         return None;
@@ -106,8 +90,8 @@ pub(super) fn newest(thread: &Thread) -> Option<*mut Landing> {
 /// # Safety
 /// `landing` is what [`newest`] gave, on this thread, and no frame between it and here has anything to drop.
 pub(super) unsafe fn land(
-    landing: *mut Landing,
-    interruption: ProgramInterruption,
+    landing: *mut uvsim_landing,
+    interruption: uvsim_interruption,
     address: usize,
     absolute: u64,
 ) -> ! {
@@ -115,9 +99,8 @@ pub(super) unsafe fn land(
     unsafe {
         Thread::with(|thread| thread.top.set((*landing).previous));
         (*landing).mark = 0;
-        (*landing).code = interruption.code.number();
-        (*landing).teid = interruption.teid.0;
-        (*landing).address = address;
+        (*landing).interruption = interruption;
+        (*landing).address = ptr::without_provenance_mut(address);
         (*landing).absolute = absolute;
         siglongjmp(landing.byte_add(BUFFER).cast(), 1)
     }
@@ -130,12 +113,12 @@ unsafe extern "C" {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raw::thread::outside;
+    use crate::raw::engine::outside;
     use core::mem::MaybeUninit;
 
     #[test]
     fn landings_nest() {
-        let mut landings = [const { MaybeUninit::<Landing>::uninit() }; 4];
+        let mut landings = [const { MaybeUninit::<uvsim_landing>::uninit() }; 4];
         let [a, b, c, never] = landings.each_mut().map(MaybeUninit::as_mut_ptr);
         let top = || Thread::with(newest);
         // SAFETY: all four outlive this block.
@@ -159,7 +142,7 @@ mod tests {
 
     #[test]
     fn landings_below_the_library_are_out_of_reach() {
-        let mut landings = [const { MaybeUninit::<Landing>::uninit() }; 2];
+        let mut landings = [const { MaybeUninit::<uvsim_landing>::uninit() }; 2];
         let [below, above] = landings.each_mut().map(MaybeUninit::as_mut_ptr);
         // SAFETY: both outlive this block.
         unsafe {

@@ -16,12 +16,12 @@
 use super::chain;
 use super::context::{Context, uvsim_raw_call_on};
 use super::copy::{self, Stop};
-use super::landing::{self, Landing};
+use super::landing;
 use super::last_words::Line;
 use super::thread::Thread;
 use super::view::{Callback, Look, WINDOWS};
-use super::{UVSIM_RETRY, uvsim_fault};
 use crate::cpu::uvsim_interruption;
+use crate::raw::{UVSIM_RETRY, uvsim_fault, uvsim_landing};
 use core::ffi::{c_int, c_void};
 use core::ptr;
 use libc::{siginfo_t, stack_t};
@@ -29,7 +29,7 @@ use uvsim_model::address::AbsoluteAddress;
 use uvsim_model::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterruption, Teid};
 
 /// How often a callback is asked about one access before "retry" counts as "deliver".
-pub(super) const ATTEMPTS: u32 = 10_000;
+pub(crate) const ATTEMPTS: u32 = 10_000;
 /// How often an access to a frame that is open in the zone table, but not in the view, is tried again: some tenths of a
 /// second. Another thread is between the two changes; or the view does not follow any more.
 const PATIENCE: u32 = 1 << 18;
@@ -54,7 +54,7 @@ enum Answer {
     /// Elsewhere.
     At(usize),
     /// At a landing.
-    Land(*mut Landing, ProgramInterruption, u64),
+    Land(*mut uvsim_landing, ProgramInterruption, u64),
     /// As whoever handled the signal before says.
     Chain,
     /// Not at all.
@@ -81,7 +81,7 @@ pub(super) unsafe extern "C" fn handle(signal: c_int, info: *mut siginfo_t, cont
         // code above is the host's own.
         Answer::Land(landing, interruption, absolute) => unsafe {
             *libc::__errno_location() = errno;
-            landing::land(landing, interruption, address, absolute)
+            landing::land(landing, shown(interruption), address, absolute)
         },
         // SAFETY: the arguments are passed on as they came.
         Answer::Chain => unsafe { chain::pass_on(signal, code, info, context) },
