@@ -23,6 +23,14 @@ pub struct StateDigest {
     objects: u64,
 }
 
+impl StateDigest {
+    /// Its parts: storage, zone entries, integrity rows, everything else.
+    #[must_use]
+    pub const fn words(self) -> [u64; 4] {
+        [self.storage, self.zones, self.rows, self.objects]
+    }
+}
+
 /// What the last digest has found, by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
@@ -171,7 +179,7 @@ fn digest_configuration(configuration: &Configuration) -> u64 {
             configuration.sca.0,
             configuration.frames(),
             u64::from(configuration.is_gone()),
-            configuration.reset.lock().code(),
+            configuration.reset().code(),
         ],
     );
     digest = xxh3_64_with_seed(&configuration.uid, digest);

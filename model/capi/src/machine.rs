@@ -1,11 +1,13 @@
 //! Machines: made, asked, destroyed. All of this may be called from any thread.
 
+use crate::event::Listener;
 use crate::handle::{Kind, Slot, Table};
 use crate::raw::{self, UVSIM_HOST_VIEW};
 use crate::result::{
-    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_OK, answer,
-    caught,
+    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_E_REENTERED,
+    UVSIM_OK, answer, caught,
 };
+use crate::translator::Walks;
 use core::ptr::without_provenance_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
@@ -26,7 +28,8 @@ pub const UVSIM_MAX_MACHINES: usize = 1024;
 ///
 /// `config` is the `machine` node of the scenario language, or what stands between its braces, for example
 /// `"storage \"1GiB\"; seed 7"`. Besides the settings of scenarios there is `byte-order`, `big` or `native`. Null stands
-/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0 or `UVSIM_HOST_VIEW`.
+/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0 or
+/// `UVSIM_HOST_VIEW`.
 ///
 /// Answers: `UVSIM_E_NULL` (`machine` is null); `UVSIM_E_ARGUMENT` (undefined flags, or `config` is not UTF-8);
 /// `UVSIM_E_CONFIG` (the last error tells all that is wrong); `UVSIM_E_SYSTEM` (there are `UVSIM_MAX_MACHINES`);
@@ -77,6 +80,7 @@ pub extern "C" fn uvsim_machine_destroy(machine: *mut uvsim_machine) -> c_int {
         let Some(room) = content.read().clone().filter(|room| room.number == number) else {
             return Err(gone(number));
         };
+        room.check_walks()?;
         room.close()?;
         MACHINES.close(number);
         let last = content.write().take();
@@ -142,6 +146,8 @@ pub(crate) struct Room {
     /// An internal error has left it in an unknown state.
     pub(crate) lost: AtomicBool,
     started: Mutex<Started>,
+    pub(crate) listener: Listener,
+    pub(crate) walks: Arc<Walks>,
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +161,8 @@ static MACHINES: Table<RwLock<Option<Arc<Room>>>, UVSIM_MAX_MACHINES> =
 
 impl Room {
     fn new(number: u64, machine: Machine) -> Self {
-        Self { number, view: OnceLock::new(), machine, lost: AtomicBool::new(false), started: Mutex::default() }
+        let (started, listener, walks) = (Mutex::default(), Listener::default(), Arc::default());
+        Self { number, view: OnceLock::new(), machine, lost: AtomicBool::new(false), started, listener, walks }
     }
 
     /// Another CPU is started.
@@ -186,9 +193,22 @@ impl Room {
         }
     }
 
-    pub(crate) fn check_found(&self) -> Result<(), Fault> {
+    /// Whether calls on the machine can be worked on.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> Result<(), Fault> {
+        self.check_walks()?;
         if self.lost.load(Ordering::Acquire) {
             return Err(Fault::new(UVSIM_E_LOST, "an internal error has left the machine in an unknown state"));
+        }
+        Ok(())
+    }
+
+    /// Whether this thread is not in the middle of a call on the machine.
+    #[inline]
+    pub(crate) fn check_walks(&self) -> Result<(), Fault> {
+        if self.walks.are_here() {
+            let detail = "a translator of the machine calls in, or has never returned";
+            return Err(Fault::new(UVSIM_E_REENTERED, detail));
         }
         Ok(())
     }
@@ -200,7 +220,7 @@ pub(crate) fn room(machine: *mut uvsim_machine) -> Result<Arc<Room>, Fault> {
     let found = MACHINES.find(number)?.read().clone();
     // The slot may have become another machine's in between.
     let room = found.filter(|room| room.number == number).ok_or_else(|| gone(number))?;
-    room.check_found()?;
+    room.check_usable()?;
     Ok(room)
 }
 

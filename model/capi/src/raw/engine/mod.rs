@@ -15,7 +15,7 @@ mod view;
 pub(crate) use copy::{Stop, copy};
 pub(crate) use handler::ATTEMPTS;
 pub(crate) use landing::{pop, push};
-pub(crate) use thread::{cpu_started, cpu_stopped, inside};
+pub(crate) use thread::{cpu_started, cpu_stopped, inside, outside};
 pub(crate) use view::{Callback, View};
 
 /// Makes sure that faults come to the handler.
