@@ -3,9 +3,10 @@
 use crate::event::Listener;
 use crate::handle::{Kind, Slot, Table};
 use crate::result::{
-    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_OK, answer,
-    caught,
+    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_E_REENTERED,
+    UVSIM_OK, answer, caught,
 };
+use crate::translator::Walks;
 use core::ptr::without_provenance_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
@@ -74,6 +75,7 @@ pub extern "C" fn uvsim_machine_destroy(machine: *mut uvsim_machine) -> c_int {
         let Some(room) = content.read().clone().filter(|room| room.number == number) else {
             return Err(gone(number));
         };
+        room.check_walks()?;
         room.close()?;
         MACHINES.close(number);
         let last = content.write().take();
@@ -138,6 +140,7 @@ pub(crate) struct Room {
     pub(crate) lost: AtomicBool,
     started: Mutex<Started>,
     pub(crate) listener: Listener,
+    pub(crate) walks: Arc<Walks>,
 }
 
 #[derive(Debug, Default)]
@@ -151,7 +154,8 @@ static MACHINES: Table<RwLock<Option<Arc<Room>>>, UVSIM_MAX_MACHINES> =
 
 impl Room {
     fn new(number: u64, machine: Machine) -> Self {
-        Self { number, machine, lost: AtomicBool::new(false), started: Mutex::default(), listener: Listener::default() }
+        let (started, listener, walks) = (Mutex::default(), Listener::default(), Arc::default());
+        Self { number, machine, lost: AtomicBool::new(false), started, listener, walks }
     }
 
     /// Another CPU is started.
@@ -182,9 +186,22 @@ impl Room {
         }
     }
 
-    pub(crate) fn check_found(&self) -> Result<(), Fault> {
+    /// Whether calls on the machine can be worked on.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> Result<(), Fault> {
+        self.check_walks()?;
         if self.lost.load(Ordering::Acquire) {
             return Err(Fault::new(UVSIM_E_LOST, "an internal error has left the machine in an unknown state"));
+        }
+        Ok(())
+    }
+
+    /// Whether this thread is not in the middle of a call on the machine.
+    #[inline]
+    pub(crate) fn check_walks(&self) -> Result<(), Fault> {
+        if self.walks.are_here() {
+            let detail = "a translator of the machine calls in, or has never returned";
+            return Err(Fault::new(UVSIM_E_REENTERED, detail));
         }
         Ok(())
     }
@@ -196,7 +213,7 @@ pub(crate) fn room(machine: *mut uvsim_machine) -> Result<Arc<Room>, Fault> {
     let found = MACHINES.find(number)?.read().clone();
     // The slot may have become another machine's in between.
     let room = found.filter(|room| room.number == number).ok_or_else(|| gone(number))?;
-    room.check_found()?;
+    room.check_usable()?;
     Ok(room)
 }
 
