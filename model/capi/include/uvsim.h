@@ -177,6 +177,12 @@
 // An interception, which the state description shows as well.
 #define UVSIM_EXIT_INTERCEPTION 2
 
+// Stores through the mapping are refused.
+#define UVSIM_MAPPING_PROTECTED 1
+
+// Part of a large mapping, which secure guests cannot use.
+#define UVSIM_MAPPING_LARGE 2
+
 // The major version of this header. The library is compatible as long as it has the same.
 #define UVSIM_VERSION_MAJOR 0
 
@@ -357,9 +363,52 @@ typedef struct uvsim_page {
 // `uvsim_sie_leave`.
 typedef int (*uvsim_guest_fn)(struct uvsim_cpu *cpu, void *user);
 
+// Where a page lies.
+typedef struct uvsim_mapping {
+    // Absolute address of its frame.
+    uint64_t absolute;
+    // `UVSIM_MAPPING_PROTECTED`, `UVSIM_MAPPING_LARGE`, both or none. Other bits do not matter.
+    uint32_t flags;
+    // Zero.
+    uint32_t reserved;
+} uvsim_mapping;
+
+// Tells where a page of a space lies: fills in `mapping` and returns 0, or returns the code of a translation exception: 0x10,
+// 0x11, 0x38 to 0x3b. Any other number counts as 0x11.
+//
+// It is asked in the middle of a walk, on any thread that uses the machine. Calls from inside on the same machine and its CPUs
+// answer `UVSIM_E_REENTERED`; those on other machines work. It has to return: after a `longjmp` the machine is lost. The
+// thread that has jumped gets `UVSIM_E_REENTERED` for ever, even for stopping and destroying; other threads must not use the
+// machine any more, for they could wait for it for ever. Its memory stays with the process. Nothing may be thrown.
+typedef int (*uvsim_translate_fn)(void *user, uint64_t asce, uint64_t address, struct uvsim_mapping *mapping);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Loads `length` bytes at an absolute address: checked as any access of a host, but neither translated nor prefixed.
+//
+// Answers: as `uvsim_load`.
+//
+// # Safety
+// As `uvsim_load`.
+int uvsim_absolute_load(struct uvsim_cpu *cpu,
+                        uint64_t absolute,
+                        void *buffer,
+                        size_t length,
+                        struct uvsim_interruption *interruption);
+
+// Stores `length` bytes at an absolute address: checked as any access of a host, but neither translated nor prefixed.
+//
+// Answers: as `uvsim_load`.
+//
+// # Safety
+// As `uvsim_store`.
+int uvsim_absolute_store(struct uvsim_cpu *cpu,
+                         uint64_t absolute,
+                         const void *buffer,
+                         size_t length,
+                         struct uvsim_interruption *interruption);
 
 // ULTRAVISOR CALL: `r1` and `r2` are the contents of the two registers. `r2` is the address of the control block.
 //
@@ -437,6 +486,19 @@ int uvsim_set_problem_state(struct uvsim_cpu *cpu, int on);
 //
 // Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_OK`.
 int uvsim_set_translation(struct uvsim_cpu *cpu, int on);
+
+// Makes the process itself home space (`on` is not 0), or ends that; a CPU starts without. While it lasts, virtual operands of
+// this CPU are pointers, whatever its registers say: addresses of loads and stores, control blocks, headers, areas. Pointers
+// into the host view name absolute storage and are checked; others are plain memory of the process. A bad pointer is a
+// page-translation exception. What is donated, and a state description, must lie in the host view.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_OK`.
+//
+// # Safety
+// As long as it is on, what this CPU is told to load from or store to is memory that may be used so, or that the system
+// refuses to touch.
+int uvsim_set_native(struct uvsim_cpu *cpu,
+                     int on);
 
 // Loads control register 1: in SIE the space of the guest.
 //
@@ -750,6 +812,17 @@ int uvsim_idte_region(struct uvsim_cpu *cpu, uint64_t table, uint64_t address, s
 // `interruption` is null or writable. It may be null.
 int uvsim_idte_space(struct uvsim_cpu *cpu, uint64_t asce, struct uvsim_interruption *interruption);
 
+// Removes one page of a space on all CPUs: what IPTE does for tables, for hosts that have none (`uvsim_set_translator`).
+//
+// Answers: as `uvsim_ipte`.
+//
+// # Safety
+// `interruption` is null or writable. It may be null.
+int uvsim_purge_page(struct uvsim_cpu *cpu,
+                     uint64_t asce,
+                     uint64_t address,
+                     struct uvsim_interruption *interruption);
+
 // PURGE TLB: removes everything on this CPU.
 //
 // Answers: as `uvsim_ipte`.
@@ -812,6 +885,20 @@ int uvsim_sie(struct uvsim_cpu *cpu,
               uvsim_guest_fn guest,
               void *user,
               struct uvsim_exit *exit);
+
+// Takes a snapshot of the machine of a CPU, in place of the last one. Everything that decides what the machine does belongs
+// to it: storage, what the Ultravisor knows, random streams, injected answers, the clock, registers and translation buffers of
+// all CPUs. Who listens, and what translates, does not.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_OPERATING` (another CPU is started, or a device is at work);
+// `UVSIM_OK`.
+int uvsim_snapshot(struct uvsim_cpu *cpu);
+
+// Goes back to the snapshot, which stays. Costs what was touched since.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_OPERATING` (another CPU is started, or a device is at work);
+// `UVSIM_E_NO_SNAPSHOT`; `UVSIM_OK`. Unless it is `UVSIM_OK`, nothing has changed.
+int uvsim_restore(struct uvsim_cpu *cpu);
 
 // Loads a byte.
 //
@@ -925,6 +1012,20 @@ int uvsim_translate(struct uvsim_cpu *cpu,
                     uint64_t address,
                     uint64_t *absolute,
                     struct uvsim_interruption *interruption);
+
+// Has a translator answer in place of the tables of a space from now on, in every walk; the tables have their turn again if
+// `translator` is null. What it answers is buffered. Nothing is purged: that is for the host, with `uvsim_purge_page` or
+// `uvsim_idte_space`.
+//
+// Answers: those of every function; `UVSIM_OK`.
+//
+// # Safety
+// `translator` can be called with `user`, on all threads that use the machine, until another one has taken its place and
+// calls that began before are over.
+int uvsim_set_translator(struct uvsim_machine *machine,
+                         uint64_t asce,
+                         uvsim_translate_fn translator,
+                         void *user);
 
 // The version of the library as a text, such as `0.1.0`. Never null; the text is valid for ever.
 const char *uvsim_version(void);
