@@ -23,6 +23,14 @@ pub struct StateDigest {
     objects: u64,
 }
 
+impl StateDigest {
+    /// Its parts: storage, zone entries, integrity rows, everything else.
+    #[must_use]
+    pub const fn words(self) -> [u64; 4] {
+        [self.storage, self.zones, self.rows, self.objects]
+    }
+}
+
 /// What the last digest has found, by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {

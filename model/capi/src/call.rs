@@ -1,6 +1,7 @@
 //! ULTRAVISOR CALL.
 
 use crate::cpu::{interrupted, on_host, uvsim_cpu, uvsim_interruption};
+use crate::event::deliver;
 use std::ffi::c_int;
 use uvsim_model::cpu::Uvc;
 
@@ -18,7 +19,9 @@ pub unsafe extern "C-unwind" fn uvsim_uvc(
     interruption: *mut uvsim_interruption,
 ) -> c_int {
     // SAFETY: what the caller says of the place is passed on.
-    unsafe { issue(cpu, Uvc { r1, r2, m3: 0, m4: 0 }, interruption) }
+    let ended = unsafe { issue(cpu, Uvc { r1, r2, m3: 0, m4: 0 }, interruption) };
+    deliver();
+    ended
 }
 
 /// The same with values in the two fields of the instruction that must be zero.
@@ -37,7 +40,9 @@ pub unsafe extern "C-unwind" fn uvsim_uvc_with(
     interruption: *mut uvsim_interruption,
 ) -> c_int {
     // SAFETY: what the caller says of the place is passed on.
-    unsafe { issue(cpu, Uvc { r1, r2, m3, m4 }, interruption) }
+    let ended = unsafe { issue(cpu, Uvc { r1, r2, m3, m4 }, interruption) };
+    deliver();
+    ended
 }
 
 /// # Safety

@@ -11,7 +11,7 @@ use core::ptr::{null_mut, without_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::ffi::c_int;
 use std::sync::Arc;
-use uvsim_model::cpu::{GuestCpu, HostCpu};
+use uvsim_model::cpu::{GuestCpu, HostCpu, SieExit};
 use uvsim_model::storage::{Asce, ProgramInterruption};
 use uvsim_model::{CpuError, Machine};
 
@@ -190,8 +190,12 @@ pub unsafe extern "C" fn uvsim_registers(cpu: *mut uvsim_cpu, registers: *mut uv
 pub(crate) struct Station {
     /// In SIE. It borrows `host`: while it is there, nobody else touches that.
     pub(crate) guest: Option<GuestCpu<'static, 'static>>,
+    /// Why the guest has left by itself.
+    pub(crate) left: Option<SieExit>,
+    /// Counts stays in SIE.
+    pub(crate) stay: u64,
     /// From a box that this owns. It borrows the machine in `room`.
-    host: *mut HostCpu<'static>,
+    pub(crate) host: *mut HostCpu<'static>,
     pub(crate) room: Arc<Room>,
 }
 
@@ -219,7 +223,10 @@ impl Station {
         // SAFETY: the machine lies in an `Arc` that this station holds until after `host` is gone.
         let machine: &'static Machine = unsafe { &*(&raw const room.machine) };
         match machine.cpu(number) {
-            Ok(host) => Ok(Box::new(Self { guest: None, host: Box::into_raw(Box::new(host)), room })),
+            Ok(host) => {
+                let host = Box::into_raw(Box::new(host));
+                Ok(Box::new(Self { guest: None, left: None, stay: 0, host, room }))
+            }
             Err(error) => {
                 room.part();
                 let code = match error {
@@ -341,9 +348,13 @@ pub(crate) unsafe fn ended<T>(done: Result<T, ProgramInterruption>, interruption
 #[cold]
 pub(crate) unsafe fn interrupted(found: ProgramInterruption, interruption: *mut uvsim_interruption) -> c_int {
     if !interruption.is_null() {
-        let shown = uvsim_interruption { code: found.code.number(), reserved: [0; 3], teid: found.teid.0 };
         // SAFETY: it is not null, so the caller says that it is writable.
-        unsafe { interruption.write_unaligned(shown) };
+        unsafe { interruption.write_unaligned(shown(found)) };
     }
     UVSIM_INTERRUPTED
+}
+
+/// As a caller sees it.
+pub(crate) fn shown(found: ProgramInterruption) -> uvsim_interruption {
+    uvsim_interruption { code: found.code.number(), reserved: [0; 3], teid: found.teid.0 }
 }

@@ -45,6 +45,14 @@
 //! - [`cpu`]: CPUs and their registers.
 //! - [`call`]: ULTRAVISOR CALL.
 //! - [`storage`]: loads and stores.
+//! - [`purge`]: IPTE and its like; reset.
+//! - [`channel`]: channel I/O.
+//! - [`sie`]: SIE, and why it ends.
+//! - [`guest`]: what a guest does.
+//! - [`event`]: what happened.
+//! - [`inject`]: busy and partial answers.
+//! - [`image`]: SE images.
+//! - [`inspect`]: a look behind the curtain.
 //! - [`version`]: which library this is.
 //! - [`raw`]: host storage as plain memory.
 
@@ -55,11 +63,19 @@
 compile_error!("handles are numbers of 64 bits");
 
 pub mod call;
+pub mod channel;
 pub mod cpu;
+pub mod event;
+pub mod guest;
 mod handle;
+pub mod image;
+pub mod inject;
+pub mod inspect;
 pub mod machine;
+pub mod purge;
 pub mod raw;
 pub mod result;
+pub mod sie;
 pub mod storage;
 mod thread;
 pub mod version;

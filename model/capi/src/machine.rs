@@ -1,5 +1,6 @@
 //! Machines: made, asked, destroyed. All of this may be called from any thread.
 
+use crate::event::Listener;
 use crate::handle::{Kind, Slot, Table};
 use crate::result::{
     Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_OK, answer,
@@ -136,6 +137,7 @@ pub(crate) struct Room {
     /// An internal error has left it in an unknown state.
     pub(crate) lost: AtomicBool,
     started: Mutex<Started>,
+    pub(crate) listener: Listener,
 }
 
 #[derive(Debug, Default)]
@@ -149,7 +151,7 @@ static MACHINES: Table<RwLock<Option<Arc<Room>>>, UVSIM_MAX_MACHINES> =
 
 impl Room {
     fn new(number: u64, machine: Machine) -> Self {
-        Self { number, machine, lost: AtomicBool::new(false), started: Mutex::default() }
+        Self { number, machine, lost: AtomicBool::new(false), started: Mutex::default(), listener: Listener::default() }
     }
 
     /// Another CPU is started.

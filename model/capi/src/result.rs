@@ -21,6 +21,10 @@ pub const UVSIM_EXIT: c_int = 5;
 pub const UVSIM_REFUSED: c_int = 6;
 /// What was looked for is not there.
 pub const UVSIM_NONE: c_int = 7;
+/// There is no storage at this address.
+pub const UVSIM_OUTSIDE: c_int = 8;
+/// An invariant of the machine does not hold.
+pub const UVSIM_INVARIANT: c_int = 9;
 
 /// A pointer is null that must not be.
 pub const UVSIM_E_NULL: c_int = -1;
@@ -60,7 +64,7 @@ pub extern "C" fn uvsim_strerror(answer: c_int) -> *const c_char {
     text(answer).as_ptr()
 }
 
-/// What was wrong, of the latest call of this thread that has given a negative answer; empty if there was none. Never null.
+/// What was wrong, of the latest call of this thread that has given a negative answer or `UVSIM_INVARIANT`; empty if there was none. Never null.
 /// The text is valid until the next negative answer on this thread, and as long as the thread lives.
 #[unsafe(no_mangle)]
 pub extern "C" fn uvsim_last_error() -> *const c_char {
@@ -77,6 +81,8 @@ fn text(answer: c_int) -> &'static CStr {
         UVSIM_EXIT => c"the guest CPU has left SIE",
         UVSIM_REFUSED => c"the channel subsystem has refused",
         UVSIM_NONE => c"there is none",
+        UVSIM_OUTSIDE => c"there is no storage at this address",
+        UVSIM_INVARIANT => c"an invariant of the machine does not hold",
         UVSIM_E_NULL => c"a pointer is null",
         UVSIM_E_HANDLE => c"not a handle, or one of another kind",
         UVSIM_E_DESTROYED => c"the handle is no longer in use",
@@ -96,7 +102,7 @@ fn text(answer: c_int) -> &'static CStr {
     }
 }
 
-/// A negative answer, and its text.
+/// An answer that has a text.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) code: c_int,
@@ -197,8 +203,8 @@ mod tests {
 
     #[test]
     fn every_answer_has_a_text_of_its_own() {
-        let texts: std::collections::BTreeSet<_> = (UVSIM_E_INTERNAL..=UVSIM_NONE).map(text).collect();
-        assert_eq!(texts.len() as c_int, UVSIM_NONE - UVSIM_E_INTERNAL + 1);
-        assert_eq!(text(UVSIM_NONE + 1), text(c_int::MIN));
+        let texts: std::collections::BTreeSet<_> = (UVSIM_E_INTERNAL..=UVSIM_INVARIANT).map(text).collect();
+        assert_eq!(texts.len() as c_int, UVSIM_INVARIANT - UVSIM_E_INTERNAL + 1);
+        assert_eq!(text(UVSIM_INVARIANT + 1), text(c_int::MIN));
     }
 }

@@ -9,10 +9,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Without a destructor, so that it is there to the end of the thread.
 struct Here {
     token: Cell<u64>,
+    /// Whether events wait for the end of a call.
+    events: Cell<bool>,
 }
 
 thread_local! {
-    static HERE: Here = const { Here { token: Cell::new(0) } };
+    static HERE: Here = const { Here { token: Cell::new(0), events: Cell::new(false) } };
     static STARTED: RefCell<Started> = const { RefCell::new(Started(Vec::new())) };
 }
 
@@ -42,6 +44,17 @@ fn first_token() -> u64 {
     let token = NEXT.fetch_add(1, Ordering::Relaxed);
     HERE.with(|here| here.token.set(token));
     token
+}
+
+/// Whether events wait for the end of a call.
+#[inline]
+pub(crate) fn have_events() -> bool {
+    HERE.with(|here| here.events.get())
+}
+
+/// Remembers whether events wait.
+pub(crate) fn note_events(some: bool) {
+    HERE.with(|here| here.events.set(some));
 }
 
 /// Whether CPUs can still be given to this thread.
