@@ -179,7 +179,7 @@ fn digest_configuration(configuration: &Configuration) -> u64 {
             configuration.sca.0,
             configuration.frames(),
             u64::from(configuration.is_gone()),
-            configuration.reset.lock().code(),
+            configuration.reset().code(),
         ],
     );
     digest = xxh3_64_with_seed(&configuration.uid, digest);

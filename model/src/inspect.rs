@@ -166,7 +166,7 @@ impl Machine {
                 Boot::Created | Boot::Verified(_) => None,
             },
             verified: matches!(life.boot, Boot::Verified(_)),
-            reset_pending: configuration.reset.lock().is_pending(),
+            reset_pending: configuration.reset().is_pending(),
         })
     }
 
@@ -240,7 +240,7 @@ impl Machine {
     /// Whether a reset of the live configuration behind a handle is under way: no CPU can be entered (D79).
     #[must_use]
     pub fn is_reset_pending(&self, handle: u64) -> Option<bool> {
-        self.firmware.objects().configuration(handle).map(|configuration| configuration.reset.lock().is_pending())
+        self.firmware.objects().configuration(handle).map(|configuration| configuration.reset().is_pending())
     }
 
     /// Whether INIT_UV has succeeded since the last machine reset.

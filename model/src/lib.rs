@@ -19,6 +19,7 @@ mod firmware;
 mod inspect;
 mod machine;
 pub mod seed;
+mod snapshot;
 pub mod storage;
 pub mod uvc;
 pub mod witness;
@@ -31,3 +32,4 @@ pub use firmware::{
 };
 pub use inspect::{ConfigurationView, CpuView, PageView, Violation};
 pub use machine::{CpuError, Machine, OthersOperate};
+pub use snapshot::RestoreError;

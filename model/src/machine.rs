@@ -6,6 +6,7 @@ use crate::crypto::PublicKey;
 use crate::digest::DigestCache;
 use crate::event::Observer;
 use crate::firmware::{Injection, Reset, Ultravisor};
+use crate::snapshot::Snapshot;
 use crate::storage::arena::RequestorNumber;
 use crate::storage::translation_buffer::Purge;
 use crate::storage::{Asce, HostView, Storage, Translator};
@@ -22,10 +23,11 @@ pub struct Machine {
     pub(crate) storage: Storage,
     pub(crate) firmware: Ultravisor,
     config: MachineConfig,
-    cpus: Box<[CpuSlot]>,
+    pub(crate) cpus: Box<[CpuSlot]>,
     operating: Mutex<Operating>,
     channel: Mutex<()>,
-    clock: AtomicU64,
+    pub(crate) clock: AtomicU64,
+    pub(crate) snapshot: Mutex<Option<Snapshot>>,
     pub(crate) digests: Mutex<DigestCache>,
     pub(crate) watch: Watch,
 }
@@ -62,9 +64,9 @@ pub enum CpuError {
     Operating(u16),
 }
 
-/// A machine reset needs all other CPUs stopped.
+/// What concerns the whole machine needs all other CPUs stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a machine reset needs all CPUs but the one that asks for it stopped")]
+#[error("a machine reset, a snapshot or a restore needs all CPUs but the one that asks for it stopped")]
 pub struct OthersOperate;
 
 impl Machine {
@@ -97,6 +99,7 @@ impl Machine {
             operating: Mutex::default(),
             channel: Mutex::new(()),
             clock: AtomicU64::new(0),
+            snapshot: Mutex::default(),
             digests: Mutex::default(),
             watch: Watch::default(),
         })
@@ -208,6 +211,12 @@ impl Machine {
     /// Whether a CPU besides the one that asks operates.
     pub(crate) fn others_operate(&self) -> bool {
         self.operating.lock().cpus > 1
+    }
+
+    /// Runs something while nobody else accesses storage, nor can begin to. `None` if somebody does.
+    pub(crate) fn alone<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
+        let operating = self.operating.lock();
+        (operating.cpus <= 1 && operating.channels == 0).then(run)
     }
 
     fn join(&self, count: impl FnOnce(&mut Operating)) {

@@ -89,6 +89,18 @@ impl SeedStream {
     pub fn fill(&mut self, bytes: &mut [u8]) {
         rand::Rng::fill_bytes(&mut self.0, bytes);
     }
+
+    /// Words drawn so far.
+    pub(crate) fn position(&self) -> u128 {
+        self.0.get_word_pos()
+    }
+
+    /// Goes on as after so many words.
+    pub(crate) fn go_to(&mut self, position: u128) {
+        if position != self.position() {
+            self.0.set_word_pos(position);
+        }
+    }
 }
 
 impl TryRng for SeedStream {
@@ -197,6 +209,21 @@ mod tests {
         pieces.chunks_mut(252).for_each(|piece| stream.fill(piece));
         assert_eq!(whole, pieces);
         assert_eq!(hex(&Sha256::digest(whole)), "cd33deed1ebc47f67a19c1303d002f763c188b91978c65caa24ab3c6d071c2cc");
+    }
+
+    #[test]
+    fn a_stream_goes_back_to_any_word() {
+        for drawn in [0, 1, 5, 63, 64, 65, 128, 255, 256, 257] {
+            let mut stream = Seed(1).stream(Purpose::Handles);
+            (0..drawn).for_each(|_| assert!(stream.try_next_u32().is_ok()));
+            let position = stream.position();
+            assert_eq!(position, drawn);
+            let (mut first, mut again) = ([0; 600], [0; 600]);
+            stream.fill(&mut first);
+            stream.go_to(position);
+            stream.fill(&mut again);
+            assert_eq!(first, again, "{drawn}");
+        }
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub enum HostStep<'a> {
     Enter(VirtualAddress),
     /// [`crate::cpu::HostCpu::reset_machine`]
     ResetMachine(Reset),
+    /// [`crate::cpu::HostCpu::snapshot`]
+    Snapshot,
+    /// [`crate::cpu::HostCpu::restore`]
+    Restore,
 }
 
 /// What a guest CPU executed.
@@ -125,7 +129,7 @@ pub enum Outcome<'a> {
     Exit(SieExit),
     /// The channel subsystem refused.
     Refused(ChannelRefusal),
-    /// No such CPU, it operates already, or others operate during a reset.
+    /// No such CPU, it operates already, others operate during a reset or a snapshot, or there is no snapshot.
     Impossible,
 }
 

@@ -20,7 +20,8 @@ expect() {
 expect 0 "all data of the guest have survived" "$out/host"
 expect 3 "caught: a device reads a guest page" "$out/host_buggy" io
 expect 3 "rule T11" "$out/host_buggy" io
-expect 3 "caught: import: refused with rc 0x0104, rrc 0x0000, rule T39" "$out/host_buggy" reuse
+expect 3 "caught: storing a page of the image: program interruption 0x3d" "$out/host_buggy" reuse
+expect 3 "rule T9" "$out/host_buggy" reuse
 expect 3 "caught: import: refused with rc 0x0106, rrc 0x0000, rule T26" "$out/host_buggy" purge
 expect 2 "usage" "$out/host_buggy"
 expect 0 "executions/s" "$out/fuzz_swap" --random "${FUZZ_RUNS:-300}" 1

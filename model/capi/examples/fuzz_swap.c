@@ -15,7 +15,7 @@
 #include "hv.h"
 #include <time.h>
 
-enum { MANAGED = 16, FIRST_PAGE = 64, RESIDENT = 6, SLOTS = MANAGED - RESIDENT, NONE = -1 };
+enum { MANAGED = 16, FIRST_PAGE = 64, RESIDENT = 6, SLOTS = MANAGED, NONE = -1 };
 
 /* The manager, all of it: so a copy is a snapshot. Pages 0 and 1 of the guest stay where hv.h has put them. */
 struct manager {
@@ -159,7 +159,7 @@ static void run(struct manager *m, const uint8_t *data, size_t size)
             if (m->frame[page] == NONE || !m->shared[page])
                 break;
             must(&host, uvsim_channel_write(host.machine, host.frames[m->frame[page]].address, &a.value,
-                                            sizeof a.value), NULL, "a device writes");
+                                            sizeof a.value, NULL), NULL, "a device writes");
             m->expected[page] = a.value;
         }
     }
@@ -183,6 +183,7 @@ static void boot(void)
     guest_create(&host, &guest);
     guest_load(&host, &guest, image, sizeof image);
     guest_run(&host, &guest, wait_for_it, &there, &there);
+    memset(&manager, 0, sizeof manager);
     for (int i = 0; i < RESIDENT; i++) {
         /* The manager has frames of its own; those of hv.h keep what the boot needed. */
         host.frames[i].address = take(&host, UV_PAGE, UV_PAGE);

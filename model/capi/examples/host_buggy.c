@@ -37,7 +37,7 @@ static int play(uvsim_cpu *cpu, void *user)
 
 static void live(struct host *h, struct guest *g, bool asks)
 {
-    static uint8_t image[UV_PAGE] = "the kernel of the guest";
+    uint8_t image[UV_PAGE] = "the kernel of the guest";
     struct program p = { .asks = asks };
 
     guest_create(h, g);

@@ -45,7 +45,7 @@ static _Noreturn void die(const char *what, int rc)
 
 /* ------------------------------------------------------------------------------------------------------------- */
 
-enum { GUEST_PAGES = 256, FRAMES = 24, INVALID = 0x400, TABLE_INVALID = 0x20, PRIVATE = 0x100 };
+enum { GUEST_PAGES = 256, IMAGE_AT = 0x10000, FRAMES = 24, INVALID = 0x400, TABLE_INVALID = 0x20, PRIVATE = 0x100 };
 
 static struct {
     uint64_t handle, cpu_handle, asce, *pte;
@@ -201,8 +201,20 @@ static void host_start(void)
 
 static void load_image(void)
 {
-    static const uint8_t kernel[UV_PAGE] = "the kernel of the guest";
-    (void)kernel;
+    static uint8_t kernel[UV_PAGE] = "the kernel of the guest";
+    uint8_t header[UVSIM_IMAGE_HEADER_LENGTH];
+    uvsim_component component = { .address = IMAGE_AT, .prefix = 0x28ull << 48, .data = kernel,
+                                  .length = sizeof kernel };
+    uvsim_image_plan plan = { .seed = 1, .psw_address = IMAGE_AT };
+
+    CHECK(uvsim_image_build(machine, &plan, &component, 1, header, sizeof header));
+    struct uv_set_parms parms = { .header = UV_HEADER(parms, UV_SET_PARMS), .guest_handle = vm.handle,
+                                  .sec_header_origin = (uint64_t)header, .sec_header_len = sizeof header };
+    CHECK(uv_call(0, (uint64_t)&parms));
+    memcpy(frames[swap_in(IMAGE_AT / UV_PAGE)].memory, kernel, UV_PAGE);
+    struct uv_unpack unpack = { .header = UV_HEADER(unpack, UV_UNPACK), .guest_handle = vm.handle, .gaddr = IMAGE_AT,
+                                .tweak = { component.prefix, 0 } };
+    CHECK(uv_call(0, (uint64_t)&unpack));
     CHECK(uv_cmd_nodata(vm.handle, UV_VERIFY));
     struct uv_cpu_set_state uvcb = { .header = UV_HEADER(uvcb, UV_CPU_SET_STATE), .cpu_handle = vm.cpu_handle,
                                      .state = UV_CPU_LOAD };

@@ -22,7 +22,7 @@
 #include <string.h>
 #include <uvsim.h>
 
-enum { GUEST_PAGES = 256, GUEST_FRAMES = 24, READ_AHEAD = 2, NOBODY = -1 };
+enum { GUEST_PAGES = 256, IMAGE_AT = 0x10000, GUEST_FRAMES = 24, READ_AHEAD = 2, NOBODY = -1 };
 enum { GIB = 1 << 30, TABLE_INVALID = 0x20, PAGE_INVALID = 0x400, LARGE = 0x400, REGION_THIRD = 0x4, PRIVATE = 0x100 };
 static const uint64_t WINDOW = 4ull * GIB;
 
@@ -68,16 +68,28 @@ static _Noreturn void caught(struct host *h, const char *what, const char *how)
     exit(3);
 }
 
+/* For an access that was refused there is no event; the state of the frame says which rule it was. */
+static const char *rule_of(struct host *h, const uvsim_interruption *it)
+{
+    uvsim_frame frame;
+    if (it->code != 0x3d || uvsim_frame_state(h->machine, it->teid & ~0xfffull, &frame) != UVSIM_OK)
+        return "";
+    return frame.orphaned ? "T9" : frame.state == UVSIM_FRAME_SECURE ? "T3" : "T2";
+}
+
 static void must(struct host *h, int rc, const uvsim_interruption *it, const char *what)
 {
     char how[160];
 
     if (rc == UVSIM_OK)
         return;
-    if (rc == UVSIM_INTERRUPTED)
+    if (rc == UVSIM_INTERRUPTED) {
         snprintf(how, sizeof how, "program interruption 0x%02x, TEID 0x%llx", it->code, (unsigned long long)it->teid);
-    else
-        snprintf(how, sizeof how, "%s: %s", uvsim_strerror(rc), uvsim_last_error());
+        snprintf(h->rule, sizeof h->rule, "%s", rule_of(h, it));
+    } else {
+        snprintf(how, sizeof how, "%s%s%s", uvsim_strerror(rc), rc < 0 ? ": " : "", rc < 0 ? uvsim_last_error() : "");
+        snprintf(h->rule, sizeof h->rule, "%s", rc == UVSIM_REFUSED ? "T11" : "");
+    }
     caught(h, what, how);
 }
 
@@ -250,11 +262,12 @@ static void fault(struct host *h, int page)
 static void note(void *user, const uvsim_event *event)
 {
     struct host *h = user;
-    snprintf(h->rule, sizeof h->rule, "%s", event->rule ? event->rule : "");
+    if (event->kind == UVSIM_EVENT_CALL)
+        snprintf(h->rule, sizeof h->rule, "%s", event->rule);
 }
 
 /* From nothing to a machine with an Ultravisor. */
-static void host_start(struct host *h, const char *config)
+static inline void host_start(struct host *h, const char *config)
 {
     uint64_t top, segments;
     struct uv_qui qui = { .header = UV_HEADER(qui, UV_QUI) };
@@ -283,7 +296,7 @@ static void host_start(struct host *h, const char *config)
     call(h, &init, "INIT_UV");
 }
 
-static void guest_create(struct host *h, struct guest *g)
+static inline void guest_create(struct host *h, struct guest *g)
 {
     uint64_t segments = new_table(h, UV_PAGE, TABLE_INVALID);
 
@@ -321,10 +334,30 @@ static void guest_create(struct host *h, struct guest *g)
     put_entry(h, g->description + 0x180, take(h, UV_PAGE, UV_PAGE));
 }
 
-/* Puts an image into the guest and lets the Ultravisor verify it. */
-static void guest_load(struct host *h, struct guest *g, const void *bytes, size_t length)
+/*
+ * Makes an SE image of some pages, which a customer would have done elsewhere, puts it into the guest, and lets the
+ * Ultravisor verify it. The bytes are ciphertext afterwards.
+ */
+static inline void guest_load(struct host *h, struct guest *g, void *bytes, size_t length)
 {
-    (void)bytes; (void)length;
+    uint8_t header[UVSIM_IMAGE_HEADER_LENGTH];
+    uvsim_component kernel = { .address = IMAGE_AT, .prefix = 0x28ull << 48, .data = bytes, .length = length };
+    uvsim_image_plan plan = { .seed = 1, .psw_address = IMAGE_AT };
+    must(h, uvsim_image_build(h->machine, &plan, &kernel, 1, header, sizeof header), NULL, "making an image");
+
+    uint64_t at = take(h, sizeof header, UV_PAGE);
+    put(h, at, header, sizeof header, "storing the image header");
+    struct uv_set_parms parms = { .header = UV_HEADER(parms, UV_SET_PARMS), .guest_handle = uv64(g->handle),
+                                  .sec_header_origin = uv64(at), .sec_header_len = uv32(sizeof header) };
+    call(h, &parms, "handing over the image header");
+    for (uint64_t offset = 0; offset < length; offset += UV_PAGE) {
+        struct frame *f = frame_for(h, (int)((IMAGE_AT + offset) / UV_PAGE));
+        put(h, f->address, (uint8_t *)bytes + offset, UV_PAGE, "storing a page of the image");
+        struct uv_unpack unpack = { .header = UV_HEADER(unpack, UV_UNPACK), .guest_handle = uv64(g->handle),
+                                    .gaddr = uv64(IMAGE_AT + offset),
+                                    .tweak = { uv64(kernel.prefix), uv64(offset) } };
+        call(h, &unpack, "unpacking a page");
+    }
     call_handle(h, UV_VERIFY, g->handle, "verifying the image");
     struct uv_cpu_set_state load = { .header = UV_HEADER(load, UV_CPU_SET_STATE),
                                      .cpu_handle = uv64(g->cpu_handle), .state = UV_CPU_LOAD };
@@ -344,16 +377,16 @@ static void io(struct host *h, struct guest *g)
     if (!h->bugs.io_without_export)
         call_frame(h, UV_PIN_SHARED, frame, "pinning a page for I/O");
     if (uv64(request[0]) == 0)
-        must(h, uvsim_channel_read(h->machine, frame, h->disk, UV_PAGE), NULL, "a device reads a guest page");
+        must(h, uvsim_channel_read(h->machine, frame, h->disk, UV_PAGE, NULL), NULL, "a device reads a guest page");
     else
-        must(h, uvsim_channel_write(h->machine, frame, h->disk, UV_PAGE), NULL, "a device writes a guest page");
+        must(h, uvsim_channel_write(h->machine, frame, h->disk, UV_PAGE, NULL), NULL, "a device writes a guest page");
     if (!h->bugs.io_without_export)
         call_page(h, UV_UNPIN_SHARED, page, "unpinning a page");
     h->requests++;
 }
 
 /* Lets the guest run until it is done; `play` does what its program would do, and says when to go. */
-static void guest_run(struct host *h, struct guest *g, uvsim_guest_fn play, void *user, const bool *done)
+static inline void guest_run(struct host *h, struct guest *g, uvsim_guest_fn play, void *user, const bool *done)
 {
     must(h, uvsim_set_primary(h->cpu, g->asce), NULL, "control register 1");
     while (!*done) {
@@ -378,10 +411,14 @@ static void guest_run(struct host *h, struct guest *g, uvsim_guest_fn play, void
 }
 
 /* Ends the guest; its frames are free. */
-static void guest_end(struct host *h, struct guest *g, bool fast)
+static inline void guest_end(struct host *h, struct guest *g, bool fast)
 {
     call_handle(h, UV_DESTROY_CPU, g->cpu_handle, "destroying a CPU");
-    call_handle(h, fast ? UV_DESTROY_CONF_FAST : UV_DESTROY_CONF, g->handle, "destroying a configuration");
+    struct uv_destroy_fast b = { .header = UV_HEADER(b, UV_DESTROY_CONF_FAST), .handle = uv64(g->handle) };
+    if (fast)
+        call(h, &b, "destroying a configuration");
+    else
+        call_handle(h, UV_DESTROY_CONF, g->handle, "destroying a configuration");
     for (struct frame *f = h->frames; f < h->frames + GUEST_FRAMES; f++) {
         if (fast && f->page != NOBODY && !h->bugs.reuse_without_destroy)
             call_frame(h, UV_DESTROY_PAGE, f->address, "destroying a page");
@@ -391,7 +428,7 @@ static void guest_end(struct host *h, struct guest *g, bool fast)
     h->guest = NULL;
 }
 
-static void host_stop(struct host *h)
+static inline void host_stop(struct host *h)
 {
     must(h, uvsim_cpu_stop(h->cpu), NULL, "stopping CPU 0");
     must(h, uvsim_machine_destroy(h->machine), NULL, "destroying the machine");

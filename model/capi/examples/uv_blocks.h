@@ -101,6 +101,12 @@ struct uv_cpu_set_state {
     uint64_t reserved28[5];
 };
 
+/* DESTROY_SEC_CONF_FAST. */
+struct uv_destroy_fast {
+    struct uv_header header;
+    uint64_t reserved08[2], handle, reserved20[5];
+};
+
 /* A handle and nothing else: VERIFY_IMG, DESTROY_SEC_CPU, DESTROY_SEC_CONF. */
 struct uv_handle {
     struct uv_header header;
@@ -123,6 +129,7 @@ _Static_assert(sizeof(struct uv_set_parms) == 0x50, "SET_SEC_CONF_PARAMS");
 _Static_assert(sizeof(struct uv_unpack) == 0x50, "UNPACK_IMG");
 _Static_assert(sizeof(struct uv_cpu_set_state) == 0x50, "CPU_SET_STATE");
 _Static_assert(sizeof(struct uv_handle) == 0x40, "a handle");
+_Static_assert(sizeof(struct uv_destroy_fast) == 0x48, "DESTROY_SEC_CONF_FAST");
 _Static_assert(sizeof(struct uv_share) == 0x30, "SET_SHARED_ACCESS");
 
 /* Between a number here and the same number in storage; each is its own inverse. */

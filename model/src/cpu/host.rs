@@ -20,18 +20,18 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) struct CpuSlot {
     /// Whoever holds this operates the CPU.
     pub(crate) state: Mutex<CpuState>,
-    purge_pending: AtomicBool,
-    asked: Mutex<Asked>,
+    pub(super) purge_pending: AtomicBool,
+    pub(super) asked: Mutex<Asked>,
 }
 
 /// State that only the CPU itself touches while it operates.
 #[derive(Debug)]
 pub(crate) struct CpuState {
-    registers: Registers,
+    pub(super) registers: Registers,
     /// Accesses may take the short way: translation is on, and nobody watches the machine.
     direct: bool,
     /// The home space of the registers.
-    home: Space,
+    pub(super) home: Space,
     pub(super) buffer: TranslationBuffer,
 }
 
@@ -85,10 +85,10 @@ pub struct HostCpu<'m> {
     pub(crate) number: u16,
     slot: &'m CpuSlot,
     in_flight: &'m InFlight,
-    pub(super) state: MutexGuard<'m, CpuState>,
+    pub(crate) state: MutexGuard<'m, CpuState>,
     /// After the state: the CPU counts as operating until that is free.
     _turn: Turn<'m>,
-    pub(super) recent: Recent,
+    pub(crate) recent: Recent,
     /// The block of the latest call, to be used again.
     spare_block: Option<Box<Block>>,
     /// Virtual operands are pointers of the process.
@@ -116,7 +116,7 @@ impl<'m> HostCpu<'m> {
         cpu
     }
 
-    pub(super) fn choose_way(&mut self) {
+    pub(crate) fn choose_way(&mut self) {
         self.state.direct = self.state.registers.translation && !self.native && !self.machine.is_watched();
     }
 
@@ -170,7 +170,7 @@ impl<'m> HostCpu<'m> {
 
     /// Tells the witness of a step of this CPU.
     #[inline]
-    pub(super) fn tell(&self, step: HostStep<'_>, outcome: Outcome<'_>) {
+    pub(crate) fn tell(&self, step: HostStep<'_>, outcome: Outcome<'_>) {
         self.machine.tell(Step::Host(self.number, step), outcome);
     }
 

@@ -8,9 +8,11 @@ mod guest;
 mod host;
 mod native;
 mod purge;
+mod snapshot;
 
 pub use call::Uvc;
 pub use channel::{Channel, ChannelRefusal};
 pub use guest::{Diagnose, GuestCpu, GuestEvent, Interception, ServiceCall, SieExit, Sigp, ValidityReason};
-pub(crate) use host::CpuSlot;
+pub(crate) use host::{CpuSlot, CpuState};
 pub use host::{HostCpu, Registers};
+pub(crate) use snapshot::KeptHostCpu;

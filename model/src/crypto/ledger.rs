@@ -15,7 +15,14 @@ mod variant {
     use crate::crypto::position::{Counter, SealIndex};
 
     #[derive(Default)]
-    pub(in crate::crypto) struct NonceLedger(Mutex<HashMap<(SealIndex, Counter), [u8; 32]>>);
+    pub(in crate::crypto) struct NonceLedger(Mutex<Entries>);
+
+    #[derive(Default)]
+    struct Entries {
+        sealed: HashMap<(SealIndex, Counter), [u8; 32]>,
+        /// Entries since the snapshot, if there is one.
+        since: Option<HashMap<SealIndex, Vec<Counter>>>,
+    }
 
     impl NonceLedger {
         /// Enters an encryption that is about to happen.
@@ -25,13 +32,37 @@ mod variant {
         /// error in change detection or in the counting of an export; to go on would break the cipher.
         pub(in crate::crypto) fn record(&self, index: SealIndex, counter: Counter, page: &[u8; PAGE_BYTES]) {
             let plaintext = Sha256::digest(page).into();
-            let sealed_before = *self.0.lock().entry((index, counter)).or_insert(plaintext);
+            let mut entries = self.0.lock();
+            let sealed_before = match entries.sealed.get(&(index, counter)) {
+                Some(before) => *before,
+                None => {
+                    entries.sealed.insert((index, counter), plaintext);
+                    if let Some(since) = &mut entries.since {
+                        since.entry(index).or_default().push(counter);
+                    }
+                    plaintext
+                }
+            };
             assert!(
                 sealed_before == plaintext,
                 "nonce reuse: page {:#x} under counter {} was sealed with another plaintext before (I-21)",
                 index.value(),
                 counter.value(),
             );
+        }
+
+        /// What is entered from now on can be forgotten.
+        pub(in crate::crypto) fn snapshot(&self) {
+            self.0.lock().since = Some(HashMap::new());
+        }
+
+        /// The encryptions of a page since the snapshot have not happened.
+        pub(in crate::crypto) fn forget(&self, index: SealIndex) {
+            let mut entries = self.0.lock();
+            let counters = entries.since.as_mut().and_then(|since| since.remove(&index));
+            for counter in counters.into_iter().flatten() {
+                entries.sealed.remove(&(index, counter));
+            }
         }
     }
 }
@@ -48,5 +79,11 @@ mod variant {
     impl NonceLedger {
         #[inline]
         pub(in crate::crypto) fn record(&self, _: SealIndex, _: Counter, _: &[u8; PAGE_BYTES]) {}
+
+        #[inline]
+        pub(in crate::crypto) fn snapshot(&self) {}
+
+        #[inline]
+        pub(in crate::crypto) fn forget(&self, _: SealIndex) {}
     }
 }

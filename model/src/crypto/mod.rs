@@ -129,6 +129,16 @@ impl PageCipher {
         if genuine { Ok(()) } else { Err(IntegrityError { index, counter }) }
     }
 
+    /// The machine may come back to this moment.
+    pub(crate) fn snapshot(&self) {
+        self.ledger.snapshot();
+    }
+
+    /// The machine has come back to the snapshot: what was sealed of this page since then has not been.
+    pub(crate) fn forget(&self, index: SealIndex) {
+        self.ledger.forget(index);
+    }
+
     /// HMAC-SHA-256 over the index and the plaintext of a page: the integrity value of profile `xts`,
     /// and the same function under either profile (D39).
     #[must_use]

@@ -9,9 +9,10 @@ use crate::crypto::{
 use crate::storage::FrameState;
 use crate::storage::arena::touch;
 use crate::uvc::Refusal;
+use std::sync::Arc;
 
 /// How far a configuration has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Boot {
     /// No header yet.
     #[default]
@@ -23,11 +24,11 @@ pub(crate) enum Boot {
 }
 
 /// An image in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loading {
     image: Image,
-    /// `None` if the components are not encrypted. Overwritten with the rest of this at VERIFY_IMG.
-    cipher: Option<ImageCipher>,
+    /// `None` if the components are not encrypted. Overwritten at VERIFY_IMG, unless a snapshot still needs it.
+    cipher: Option<Arc<ImageCipher>>,
     digests: ImageDigests,
     last_tweak: Option<[u64; 2]>,
 }
@@ -126,7 +127,7 @@ impl Ultravisor {
         let encrypted = header.flags() & plain_flag::PLAIN_COMPONENTS == 0;
         Ok(Loading {
             image: Image::new(&header, &secrets, with.key),
-            cipher: encrypted.then(|| secrets.image_cipher()),
+            cipher: encrypted.then(|| Arc::new(secrets.image_cipher())),
             digests: ImageDigests::default(),
             last_tweak: None,
         })

@@ -2,6 +2,7 @@
 
 use super::donation::{base_state, variable_state};
 use super::handles::{ConfigurationSecrets, INVALID_CONFIGURATION};
+use super::journal::{Journal, Since};
 use super::rows::{RowLock, Rows};
 use super::{Area, Boot, Call, CallResult, PageRecord, ResetProtocol, Stop, Ultravisor, refuse};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE, PageIndex, VirtualAddress};
@@ -10,8 +11,11 @@ use crate::storage::arena::FrameLock;
 use crate::storage::{Asce, Domain, FrameState, Storage};
 use crate::uvc::{Command, Refusal, Response};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A secure configuration.
 #[derive(Debug)]
@@ -28,11 +32,33 @@ pub(crate) struct Configuration {
     pub(crate) sca: AbsoluteAddress,
     pub(crate) rows: Rows,
     /// How far it is with a reset. Not part of its life: a guest CPU must never find it taken for long.
-    pub(crate) reset: Mutex<ResetProtocol>,
+    reset: Mutex<ResetProtocol>,
     /// Frames registered to this configuration.
     frames: AtomicU64,
     gone: AtomicBool,
     life: RwLock<Option<Life>>,
+    pub(super) journal: Arc<Journal>,
+    since: Since,
+    kept: Mutex<Option<KeptConfiguration>>,
+}
+
+/// A configuration as it was at the snapshot, rows apart.
+#[derive(Debug)]
+struct KeptConfiguration {
+    reset: ResetProtocol,
+    frames: u64,
+    gone: bool,
+    life: KeptLife,
+}
+
+#[derive(Debug)]
+enum KeptLife {
+    /// As it is now.
+    Same,
+    /// These parts are others now.
+    Changed { boot: Boot, cpus: BTreeMap<u16, u64> },
+    /// It has ended since.
+    Ended(Box<Life>),
 }
 
 /// What ends with the configuration.
@@ -58,10 +84,12 @@ impl Configuration {
     }
 
     pub(super) fn frame_came(&self) {
+        self.keep();
         self.frames.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn frame_went(&self) {
+        self.keep();
         self.frames.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -91,12 +119,26 @@ impl Configuration {
     /// Holds the configuration for a call that changes it.
     pub(super) fn hold_alone(&self) -> Result<MappedRwLockWriteGuard<'_, Life>, Stop> {
         let guard = self.life.try_write().ok_or(Stop::Busy)?;
-        RwLockWriteGuard::try_map(guard, Option::as_mut).map_err(|_| Stop::Refused(INVALID_CONFIGURATION))
+        let life =
+            RwLockWriteGuard::try_map(guard, Option::as_mut).map_err(|_| Stop::Refused(INVALID_CONFIGURATION))?;
+        self.keep_life(&life);
+        Ok(life)
     }
 
     /// What it is made of, for inspection. `None` once it is gone.
     pub(crate) fn life(&self) -> Option<MappedRwLockReadGuard<'_, Life>> {
         RwLockReadGuard::try_map(self.life.read(), Option::as_ref).ok()
+    }
+
+    /// How far it is with a reset.
+    pub(crate) fn reset(&self) -> ResetProtocol {
+        *self.reset.lock()
+    }
+
+    /// Holds the reset protocol for a change.
+    pub(crate) fn change_reset(&self) -> MutexGuard<'_, ResetProtocol> {
+        self.keep();
+        self.reset.lock()
     }
 
     /// Holds the configuration for the call that ends it.
@@ -105,7 +147,73 @@ impl Configuration {
         if guard.is_none() {
             return Err(Stop::Refused(INVALID_CONFIGURATION));
         }
+        self.keep();
         Ok(guard)
+    }
+
+    /// Ends it. What was its life goes, unless a snapshot needs it.
+    fn end(&self, mut life: RwLockWriteGuard<'_, Option<Life>>) {
+        self.gone.store(true, Ordering::Release);
+        let ended = life.take();
+        if let (Some(kept), Some(ended)) = (&mut *self.kept.lock(), ended) {
+            let life = match core::mem::replace(&mut kept.life, KeptLife::Same) {
+                KeptLife::Changed { boot, cpus } => Life { boot, cpus, ..ended },
+                KeptLife::Same | KeptLife::Ended(_) => ended,
+            };
+            kept.life = KeptLife::Ended(Box::new(life));
+        }
+    }
+
+    /// To be called before every change.
+    #[inline]
+    fn keep(&self) {
+        if self.journal.is_due(&self.since) {
+            self.keep_first();
+        }
+    }
+
+    #[cold]
+    fn keep_first(&self) {
+        let mut kept = self.kept.lock();
+        // Another CPU may have been faster.
+        if self.journal.is_due(&self.since) {
+            *kept = Some(KeptConfiguration {
+                reset: self.reset(),
+                frames: self.frames(),
+                gone: self.is_gone(),
+                life: KeptLife::Same,
+            });
+            self.journal.note(|changed| changed.configurations.push(self.domain));
+            self.journal.done(&self.since);
+        }
+    }
+
+    fn keep_life(&self, life: &Life) {
+        self.keep();
+        if let Some(kept) = &mut *self.kept.lock()
+            && matches!(kept.life, KeptLife::Same)
+        {
+            kept.life = KeptLife::Changed { boot: life.boot.clone(), cpus: life.cpus.clone() };
+        }
+    }
+
+    /// Forgets what it was at the last snapshot.
+    pub(super) fn forget_kept(&self) {
+        *self.kept.lock() = None;
+    }
+
+    /// Becomes what it was at the snapshot, rows apart. No call may run.
+    pub(super) fn restore(&self) {
+        let Some(kept) = self.kept.lock().take() else { return };
+        *self.reset.lock() = kept.reset;
+        self.frames.store(kept.frames, Ordering::Release);
+        self.gone.store(kept.gone, Ordering::Release);
+        let mut life = self.life.write();
+        match (kept.life, &mut *life) {
+            (KeptLife::Ended(before), life) => *life = Some(*before),
+            (KeptLife::Changed { boot, cpus }, Some(life)) => (life.boot, life.cpus) = (boot, cpus),
+            (KeptLife::Changed { .. }, None) | (KeptLife::Same, _) => {}
+        }
     }
 
     /// Locks every page that has a frame, with its frame.
@@ -176,7 +284,7 @@ impl Ultravisor {
             pages: shape.len / PAGE_SIZE,
             asce: shape.asce,
             sca,
-            rows: Rows::new(shape.len / PAGE_SIZE),
+            rows: Rows::new(domain, shape.len / PAGE_SIZE, self.journal.clone()),
             reset: Mutex::default(),
             frames: AtomicU64::new(0),
             gone: AtomicBool::new(false),
@@ -187,6 +295,9 @@ impl Ultravisor {
                 base: base.clone(),
                 variable: variable.clone(),
             })),
+            since: self.journal.now(),
+            kept: Mutex::new(None),
+            journal: self.journal.clone(),
         };
         let fixed = self.config.fixed_page_keys;
         let Some(configuration) = self.objects.add_configuration(shape.asce, fixed, make) else {
@@ -272,7 +383,7 @@ impl Ultravisor {
         configuration: &Configuration,
         settle: impl FnOnce() -> Result<(), Stop>,
     ) -> Result<(), Stop> {
-        let mut guard = configuration.hold_to_end()?;
+        let guard = configuration.hold_to_end()?;
         let Some(life) = guard.as_ref() else { return Err(Stop::Refused(INVALID_CONFIGURATION)) };
         if !life.cpus.is_empty() {
             return refuse(0x105, "Q12");
@@ -282,9 +393,7 @@ impl Ultravisor {
         let variable_lock = self.lock_donated(storage, &variable)?;
         settle()?;
         self.objects.remove(configuration.handle);
-        configuration.gone.store(true, Ordering::Release);
-        *guard = None;
-        drop(guard);
+        configuration.end(guard);
         base_lock.commit(&self.events, "T42", true, |_, _| FrameState::NonSecure);
         variable_lock.commit(&self.events, "T42", true, |_, _| FrameState::NonSecure);
         self.objects.retire(configuration);

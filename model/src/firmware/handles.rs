@@ -44,6 +44,43 @@ struct Tables {
     issued: HashSet<u64>,
     handle_stream: SeedStream,
     configuration_stream: SeedStream,
+    /// What has changed since the snapshot. `None` before the first one.
+    changes: Option<Vec<TableChange>>,
+}
+
+/// A change of the tables, with what it takes to undo it.
+enum TableChange {
+    AddedConfiguration {
+        key: usize,
+        handle: u64,
+    },
+    AddedCpu {
+        key: usize,
+        handle: u64,
+    },
+    /// The handle is gone, the configuration is not.
+    ForgotConfiguration {
+        key: usize,
+        handle: u64,
+    },
+    RemovedCpu(Arc<SecureCpu>),
+    Retired(Arc<Configuration>),
+    Issued(u64),
+    Cleared(Box<Cleared>),
+}
+
+/// What a machine reset forgets.
+struct Cleared {
+    configurations: Slab<Arc<Configuration>>,
+    cpus: Slab<Arc<SecureCpu>>,
+    handles: HashMap<u64, Behind>,
+}
+
+/// How far the random streams are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawn {
+    handles: u128,
+    configurations: u128,
 }
 
 #[derive(Clone, Copy)]
@@ -68,6 +105,7 @@ impl Objects {
                 issued: HashSet::new(),
                 handle_stream: seed.stream(Purpose::Handles),
                 configuration_stream: seed.stream(Purpose::Configurations),
+                changes: None,
             }),
             version: AtomicU64::new(0),
         }
@@ -151,6 +189,7 @@ impl Objects {
         let configuration = Arc::new(make(handle, domain, &secrets));
         tables.configurations.insert(configuration.clone());
         tables.handles.insert(handle, Behind::Configuration(key));
+        tables.log(|| TableChange::AddedConfiguration { key, handle });
         self.changed();
         Some(configuration)
     }
@@ -162,16 +201,21 @@ impl Objects {
         let cpu = Arc::new(make(handle));
         let key = tables.cpus.insert(cpu.clone());
         tables.handles.insert(handle, Behind::Cpu(key));
+        tables.log(|| TableChange::AddedCpu { key, handle });
         cpu
     }
 
     /// Forgets a handle; a configuration keeps its domain while frames name it.
     pub(super) fn remove(&self, handle: u64) {
         let mut tables = self.tables.write();
-        if let Some(Behind::Cpu(key)) = tables.handles.remove(&handle)
-            && tables.cpus.contains(key)
-        {
-            tables.cpus.remove(key);
+        match tables.handles.remove(&handle) {
+            Some(Behind::Cpu(key)) => {
+                if let Some(cpu) = tables.cpus.try_remove(key) {
+                    tables.log(|| TableChange::RemovedCpu(cpu));
+                }
+            }
+            Some(Behind::Configuration(key)) => tables.log(|| TableChange::ForgotConfiguration { key, handle }),
+            None => {}
         }
         self.changed();
     }
@@ -183,7 +227,8 @@ impl Objects {
             let key = configuration.domain.0 as usize;
             let same = tables.configurations.get(key).is_some_and(|found| found.handle == configuration.handle);
             if same {
-                tables.configurations.remove(key);
+                let retired = tables.configurations.remove(key);
+                tables.log(|| TableChange::Retired(retired));
                 self.changed();
             }
         }
@@ -192,9 +237,32 @@ impl Objects {
     /// Forgets everything but which handles were issued.
     pub(super) fn clear(&self) {
         let mut tables = self.tables.write();
-        tables.configurations.clear();
-        tables.cpus.clear();
-        tables.handles.clear();
+        let cleared = Cleared {
+            configurations: core::mem::take(&mut tables.configurations),
+            cpus: core::mem::take(&mut tables.cpus),
+            handles: core::mem::take(&mut tables.handles),
+        };
+        tables.log(|| TableChange::Cleared(Box::new(cleared)));
+        self.changed();
+    }
+
+    /// Notes all changes from now on, for [`Objects::restore`].
+    pub(super) fn snapshot(&self) -> Drawn {
+        let mut tables = self.tables.write();
+        tables.changes = Some(Vec::new());
+        tables.drawn()
+    }
+
+    /// Undoes all changes since the snapshot.
+    pub(super) fn restore(&self, drawn: Drawn) {
+        let mut tables = self.tables.write();
+        // From the last to the first, so that the tables hand out the same keys again.
+        for change in core::mem::take(&mut tables.changes).into_iter().flatten().rev() {
+            tables.undo(change);
+        }
+        tables.changes = Some(Vec::new());
+        tables.handle_stream.go_to(drawn.handles);
+        tables.configuration_stream.go_to(drawn.configurations);
         self.changed();
     }
 
@@ -215,6 +283,49 @@ impl Objects {
 }
 
 impl Tables {
+    fn log(&mut self, change: impl FnOnce() -> TableChange) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change());
+        }
+    }
+
+    fn undo(&mut self, change: TableChange) {
+        match change {
+            TableChange::AddedConfiguration { key, handle } => {
+                self.configurations.try_remove(key);
+                self.handles.remove(&handle);
+            }
+            TableChange::AddedCpu { key, handle } => {
+                self.cpus.try_remove(key);
+                self.handles.remove(&handle);
+            }
+            TableChange::ForgotConfiguration { key, handle } => {
+                self.handles.insert(handle, Behind::Configuration(key));
+            }
+            TableChange::RemovedCpu(cpu) => {
+                let handle = cpu.handle;
+                let key = self.cpus.insert(cpu);
+                self.handles.insert(handle, Behind::Cpu(key));
+            }
+            TableChange::Retired(configuration) => {
+                let domain = configuration.domain;
+                let key = self.configurations.insert(configuration);
+                debug_assert_eq!(key, domain.0 as usize, "keys come back in the order in which they went");
+            }
+            TableChange::Issued(handle) => {
+                self.issued.remove(&handle);
+            }
+            TableChange::Cleared(cleared) => {
+                let Cleared { configurations, cpus, handles } = *cleared;
+                (self.configurations, self.cpus, self.handles) = (configurations, cpus, handles);
+            }
+        }
+    }
+
+    fn drawn(&self) -> Drawn {
+        Drawn { handles: self.handle_stream.position(), configurations: self.configuration_stream.position() }
+    }
+
     fn configuration(&self, handle: u64) -> Option<&Arc<Configuration>> {
         match self.handles.get(&handle)? {
             Behind::Configuration(key) => self.configurations.get(*key),
@@ -251,6 +362,7 @@ impl Tables {
                 || (0..64).any(|bit| near(&(handle ^ 1 << bit)));
             if !taken {
                 self.issued.insert(handle);
+                self.log(|| TableChange::Issued(handle));
                 return handle;
             }
         }

@@ -29,6 +29,13 @@ pub(super) struct Injections {
     pending: Mutex<BTreeMap<Command, Pending>>,
 }
 
+/// Pending answers as they were once.
+#[derive(Clone, Debug)]
+pub(super) struct KeptInjections {
+    any: bool,
+    pending: BTreeMap<Command, Pending>,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Pending {
     busy: u64,
@@ -74,6 +81,16 @@ impl Injections {
     pub(super) fn take_late_failure(&self, command: Command) -> bool {
         self.is_any()
             && self.pending.lock().get_mut(&command).is_some_and(|entry| core::mem::take(&mut entry.late_failure))
+    }
+
+    /// What is pending; there are at most as many entries as commands.
+    pub(super) fn snapshot(&self) -> KeptInjections {
+        KeptInjections { any: self.is_any(), pending: self.pending.lock().clone() }
+    }
+
+    pub(super) fn restore(&self, kept: &KeptInjections) {
+        self.pending.lock().clone_from(&kept.pending);
+        self.any.store(kept.any, Ordering::Release);
     }
 
     pub(super) fn clear(&self) {

@@ -10,11 +10,13 @@ mod cpu;
 mod donation;
 mod handles;
 mod injection;
+mod journal;
 mod paging;
 mod query;
 mod reset;
 mod rows;
 mod sharing;
+mod snapshot;
 
 pub(crate) use boot::Boot;
 pub use boot::Image;
@@ -31,6 +33,7 @@ pub use query::{
 pub use reset::Reset;
 pub use rows::PageRecord;
 pub(crate) use sharing::Unshared;
+pub(crate) use snapshot::KeptFirmware;
 
 use crate::address::{AbsoluteAddress, FrameNumber, VirtualAddress};
 use crate::config::MachineConfig;
@@ -42,6 +45,7 @@ use crate::storage::{FrameState, Storage};
 use crate::uvc::{Block, Command, HandleKind, InstalledCalls, Refusal, Response};
 use core::sync::atomic::{AtomicBool, Ordering};
 use injection::{Injected, Injections};
+use journal::Journal;
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
@@ -55,6 +59,7 @@ pub(crate) struct Ultravisor {
     base: Mutex<Area>,
     objects: Objects,
     injections: Injections,
+    journal: Arc<Journal>,
     events: Events,
     /// Made when first needed: many machines never open a header.
     host_keys: OnceLock<HostKeys>,
@@ -134,6 +139,7 @@ impl Ultravisor {
             base: Mutex::new(Area::default()),
             objects: Objects::new(Seed(config.seed)),
             injections: Injections::default(),
+            journal: Arc::default(),
             events: Events::default(),
             host_keys: OnceLock::new(),
         }

@@ -3,11 +3,13 @@
 //! A row holds the page's record, the counter of its latest encryption, and the change hash and tag that
 //! belong to it. Rows come into being in groups of 256 (1 MiB) on first touch.
 
+use super::journal::{Journal, Since};
 use crate::address::{FrameNumber, PAGES_PER_MEBIBYTE, PageIndex};
 use crate::crypto::{ChangeHash, Tag};
-use crate::storage::Directory;
 use crate::storage::arena::fetch_ahead;
+use crate::storage::{Directory, Domain};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// State of a guest page, as its owner's integrity table has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -58,6 +60,7 @@ struct Row {
     counter: AtomicU64,
     hash: [AtomicU64; 2],
     tag: [AtomicU64; 2],
+    since: Since,
 }
 
 /// The rows of 1 MiB of guest storage.
@@ -71,6 +74,21 @@ pub(crate) struct RowChunk {
 #[derive(Debug)]
 pub(crate) struct Rows {
     chunks: Directory<RowChunk>,
+    domain: Domain,
+    journal: Arc<Journal>,
+    /// Era in which the table was made. Nothing of it need be kept in that one.
+    made: u64,
+}
+
+/// A row as it was at the snapshot.
+#[derive(Debug)]
+pub(super) struct KeptRow {
+    pub(super) domain: Domain,
+    pub(super) page: PageIndex,
+    word: u64,
+    counter: u64,
+    hash: [u64; 2],
+    tag: [u64; 2],
 }
 
 /// What a row says, for inspection.
@@ -85,8 +103,9 @@ pub(crate) struct RowView {
 }
 
 impl Rows {
-    pub(super) fn new(pages: u64) -> Self {
-        Self { chunks: Directory::new(pages.div_ceil(PAGES_PER_MEBIBYTE) as usize) }
+    pub(super) fn new(domain: Domain, pages: u64, journal: Arc<Journal>) -> Self {
+        let chunks = Directory::new(pages.div_ceil(PAGES_PER_MEBIBYTE) as usize);
+        Self { chunks, domain, made: journal.era(), journal }
     }
 
     /// Locks a row. `None` when another call holds it, or beyond the last page.
@@ -99,7 +118,7 @@ impl Rows {
             return None;
         }
         row.word.compare_exchange(before, before | LOCK, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        Some(RowLock { chunk, row, word: before })
+        Some(RowLock { rows: self, page, chunk, row, word: before })
     }
 
     /// Has the processor fetch a row that is about to be locked.
@@ -116,6 +135,18 @@ impl Rows {
             Some(chunk) => chunk.view((page.0 % PAGES_PER_MEBIBYTE) as usize),
             None => RowChunk::new().view(0),
         }
+    }
+
+    /// Puts a row back. No call may run.
+    pub(super) fn restore(&self, kept: &KeptRow) {
+        let KeptRow { page, word, counter, hash, tag, .. } = *kept;
+        let Some(chunk) = self.chunks.find((page.0 / PAGES_PER_MEBIBYTE) as usize) else { return };
+        let row = &chunk.rows[(page.0 % PAGES_PER_MEBIBYTE) as usize];
+        row.counter.store(counter, Ordering::Relaxed);
+        store_pair(&row.hash, hash);
+        store_pair(&row.tag, tag);
+        row.word.store(word, Ordering::Release);
+        chunk.changed.store(true, Ordering::Relaxed);
     }
 
     /// The groups of rows that exist, rising, each with its first page.
@@ -159,6 +190,8 @@ impl RowChunk {
 /// The lock of one row. Dropped without a change, it leaves the row as it was.
 #[derive(Debug)]
 pub(super) struct RowLock<'a> {
+    rows: &'a Rows,
+    page: PageIndex,
     chunk: &'a RowChunk,
     row: &'a Row,
     word: u64,
@@ -188,6 +221,7 @@ impl RowLock<'_> {
 
     /// Records an encryption: counter, hash of the plaintext, tag.
     pub(super) fn seal(&mut self, counter: u64, hash: Option<ChangeHash>, tag: Tag) {
+        self.keep();
         self.chunk.changed.store(true, Ordering::Relaxed);
         self.row.counter.store(counter, Ordering::Relaxed);
         if let Some(hash) = hash {
@@ -200,9 +234,35 @@ impl RowLock<'_> {
     pub(super) fn set(&mut self, record: PageRecord, verified: bool) {
         let word = pack(record) | if verified { VERIFIED } else { 0 };
         if word != self.word {
+            self.keep();
             self.chunk.changed.store(true, Ordering::Relaxed);
             self.word = word;
         }
+    }
+
+    /// To be called before every change.
+    #[inline]
+    fn keep(&self) {
+        if self.rows.journal.is_due(&self.row.since) {
+            self.keep_first();
+        }
+    }
+
+    #[cold]
+    fn keep_first(&self) {
+        let journal = &self.rows.journal;
+        if self.rows.made != journal.era() {
+            let kept = KeptRow {
+                domain: self.rows.domain,
+                page: self.page,
+                word: self.word,
+                counter: self.counter(),
+                hash: load_pair(&self.row.hash),
+                tag: load_pair(&self.row.tag),
+            };
+            journal.note(|changed| changed.rows.push(kept));
+        }
+        journal.done(&self.row.since);
     }
 }
 
@@ -269,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_locked_row_is_busy_and_comes_back_unchanged() {
-        let rows = Rows::new(300);
+        let rows = Rows::new(Domain(0), 300, Arc::default());
         let lock = rows.try_lock(PageIndex(299)).unwrap();
         assert!(rows.try_lock(PageIndex(299)).is_none() && rows.try_lock(PageIndex(0)).is_some());
         drop(lock);

@@ -130,7 +130,7 @@ impl Ultravisor {
             row.set(PageRecord::Resident(frame.frame()), false);
             self.transition(frame, FrameState::Secure(domain, page), rule);
         }
-        configuration.reset.lock().unshared();
+        configuration.change_reset().unshared();
         Ok("T70")
     }
 }

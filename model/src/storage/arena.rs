@@ -8,16 +8,20 @@
 #![allow(unsafe_code, reason = "plain bytes of a locked frame; see the SAFETY comments")]
 
 mod host_view;
+mod kept;
 
 use super::barrier;
 use super::copy::{copy_in, copy_out};
 use super::directory::Directory;
+use super::journal::Journal;
 use super::region::{NoAddressSpace, Region, SharedFrame};
 use super::translator::Translators;
 use super::zone::{FrameState, ZoneEntry};
 use crate::address::{AbsoluteAddress, FrameNumber, MEBIBYTE, PAGE_SIZE};
 use crate::config::ByteOrder;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use parking_lot::Mutex;
+
 pub use host_view::HostView;
 use host_view::View;
 
@@ -34,8 +38,10 @@ pub(crate) mod touch {
     pub(crate) const SINCE_DIGEST: u8 = 2;
     /// May hold something other than zeros.
     pub(crate) const NOT_ZERO: u8 = 4;
+    /// The frame need not be kept for a restore any more: it was, or there is no snapshot.
+    pub(super) const KEPT: u8 = 8;
     /// What a store sets.
-    pub(crate) const ALL: u8 = SINCE_IMPORT | SINCE_DIGEST | NOT_ZERO;
+    pub(crate) const ALL: u8 = SINCE_IMPORT | SINCE_DIGEST | NOT_ZERO | KEPT;
 }
 
 /// What the hardware keeps beside one MiB of storage. All-zero bytes are a valid chunk.
@@ -88,6 +94,9 @@ pub(crate) struct Storage {
     fencing: AtomicU8,
     /// How often a change has made all threads fence.
     interrupted: AtomicU32,
+    /// A snapshot was taken.
+    keeps: AtomicBool,
+    journal: Mutex<Journal>,
 }
 
 /// Who makes announcements and marks visible to each other. Making other threads fence costs a change some
@@ -136,6 +145,8 @@ impl Storage {
             concurrent: AtomicBool::new(false),
             fencing: AtomicU8::new(fencing::BY_CHANGES),
             interrupted: AtomicU32::new(0),
+            keeps: AtomicBool::new(false),
+            journal: Mutex::default(),
         }
     }
 
@@ -296,7 +307,7 @@ impl Storage {
             let len = rest.len().min(PAGE_SIZE as usize - at.offset());
             let (part, tail) = rest.split_at(len);
             let place = self.place_or_make(at.frame()).ok_or(OutsideStorage)?;
-            place.store(at.offset(), part);
+            place.store(self, at.frame(), at.offset(), part);
             at = AbsoluteAddress(at.0 + len as u64);
             rest = tail;
         }
@@ -461,9 +472,28 @@ impl<'a> Place<'a> {
 
     /// Stores with a mark.
     #[inline(always)]
-    fn store(&self, offset: usize, bytes: &[u8]) {
-        self.chunk.touch(self.index);
+    fn store(&self, storage: &Storage, frame: FrameNumber, offset: usize, bytes: &[u8]) {
+        self.touch(storage, frame);
         copy_in(self.data, offset, bytes);
+    }
+
+    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
+    /// it is.
+    #[inline(always)]
+    fn touch(&self, storage: &Storage, frame: FrameNumber) {
+        // Whoever sees the mark stores after the frame was kept.
+        if self.keeper().touched.load(Ordering::Acquire) != touch::ALL {
+            self.keep(storage, frame);
+            self.chunk.mark(self.index, touch::ALL);
+        }
+    }
+
+    /// To be called before every change of the frame.
+    #[inline]
+    fn keep(&self, storage: &Storage, frame: FrameNumber) {
+        if self.keeper().touched.load(Ordering::Acquire) & touch::KEPT == 0 {
+            storage.keep(*self, frame);
+        }
     }
 }
 
@@ -515,7 +545,7 @@ impl Access<'_> {
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         if let Some(place) = self.place {
-            place.store(offset, bytes);
+            place.store(self.storage, self.frame, offset, bytes);
         } else {
             self.store_first(offset, bytes);
         }
@@ -524,7 +554,7 @@ impl Access<'_> {
     #[cold]
     fn store_first(&self, offset: usize, bytes: &[u8]) {
         if let Some(place) = self.storage.place_or_make(self.frame) {
-            place.store(offset, bytes);
+            place.store(self.storage, self.frame, offset, bytes);
         }
     }
 }
@@ -568,11 +598,17 @@ impl FrameLock<'_> {
 
     /// Replaces the touch marks.
     pub(crate) fn set_touched(&self, marks: u8) {
+        self.keep();
+        let marks = marks | touch::KEPT;
         if marks & touch::SINCE_DIGEST != 0 {
             self.place.chunk.mark(self.place.index, marks);
         } else {
             self.place.keeper().touched.store(marks, Ordering::Relaxed);
         }
+    }
+
+    fn keep(&self) {
+        self.place.keep(self.storage, self.frame);
     }
 
     /// Closes the frame and waits for the accesses that began before. Whatever turns to the bytes does it.
@@ -605,12 +641,19 @@ impl FrameLock<'_> {
 
     /// The bytes of the frame, for reading.
     pub(crate) fn bytes(&mut self) -> &PageBytes {
-        self.bytes_mut()
+        self.quiesce();
+        self.quiet_bytes()
     }
 
     /// The bytes of the frame. The caller says by [`FrameLock::set_touched`] what it did to them.
     pub(crate) fn bytes_mut(&mut self) -> &mut PageBytes {
         self.quiesce();
+        self.keep();
+        self.quiet_bytes()
+    }
+
+    fn quiet_bytes(&mut self) -> &mut PageBytes {
+        debug_assert!(self.quiet);
         let data = self.place.data.as_ptr().cast_mut().cast::<PageBytes>();
         // SAFETY: the page is 4096 initialised bytes of the region, which lives as long as the storage,
         // and AtomicU64 permits mutation through a shared reference. Nobody else touches them while the
@@ -643,6 +686,7 @@ impl FrameLock<'_> {
     pub(crate) fn commit(mut self, state: FrameState) {
         let after = ZoneEntry::new(state);
         if after != self.before {
+            self.keep();
             if !self.quiet {
                 self.place.keeper().zone.store(after.locked().bits(), Ordering::SeqCst);
                 if after.is_secure() {
@@ -684,15 +728,6 @@ impl Chunk {
     #[inline(always)]
     fn marks(&self) -> &ChunkMarks {
         &self.keepers[0].chunk
-    }
-
-    /// Leaves the mark of a store. Mostly it is there already; then the line, which others read, stays as
-    /// it is.
-    #[inline(always)]
-    fn touch(&self, index: usize) {
-        if self.keepers[index].touched.load(Ordering::Relaxed) != touch::ALL {
-            self.mark(index, touch::ALL);
-        }
     }
 
     /// Marks a frame for a store, or for whatever else the Ultravisor did to it.

@@ -7,6 +7,7 @@ mod copy;
 pub(crate) mod dat;
 mod directory;
 mod interruption;
+mod journal;
 pub(crate) mod process;
 mod region;
 pub(crate) mod translation_buffer;

@@ -141,13 +141,38 @@ impl Asked {
 #[derive(Debug)]
 pub(crate) struct TranslationBuffer {
     entries: Box<[Entry; ENTRIES]>,
+    /// `None` before the first snapshot.
+    kept: Option<Box<KeptEntries>>,
+}
+
+/// Entries that are others now than at the snapshot, as they were: a host that forgot to purge finds the same stale
+/// ones after a restore, and none that was formed since.
+#[derive(Debug)]
+struct KeptEntries {
+    /// Which slots, one bit each.
+    slots: [u64; ENTRIES / 64],
+    entries: Vec<(u16, Entry)>,
 }
 
 impl TranslationBuffer {
     /// An empty buffer.
     pub(crate) fn new() -> Self {
         let entries = vec![EMPTY; ENTRIES].into_boxed_slice();
-        Self { entries: entries.try_into().expect("a vector of the length of the array") }
+        Self { entries: entries.try_into().expect("a vector of the length of the array"), kept: None }
+    }
+
+    /// Keeps what changes from now on.
+    pub(crate) fn snapshot(&mut self) {
+        self.kept = Some(Box::new(KeptEntries { slots: [0; ENTRIES / 64], entries: Vec::new() }));
+    }
+
+    /// Becomes what it was at the snapshot.
+    pub(crate) fn restore(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        for (slot, entry) in kept.entries.drain(..) {
+            self.entries[usize::from(slot)] = entry;
+            kept.slots[usize::from(slot) / 64] = 0;
+        }
     }
 
     /// The entry for an address, if there is one whose properties are all among `admitted`. It is live
@@ -181,7 +206,9 @@ impl TranslationBuffer {
         }
         let properties =
             if found.protected { property::PROTECTED } else { 0 } | if found.large { property::LARGE } else { 0 };
-        self.entries[space.slot(address)] = Entry {
+        let slot = space.slot(address);
+        self.keep(slot);
+        self.entries[slot] = Entry {
             asce: space.asce.0,
             page: address.0 & PAGE_MASK | properties,
             leaf: found.leaf.0,
@@ -194,21 +221,22 @@ impl TranslationBuffer {
     /// Removes entries.
     pub(crate) fn purge(&mut self, what: Purge) {
         match what {
-            Purge::All => self.entries.fill(EMPTY),
+            Purge::All if self.kept.is_none() => self.entries.fill(EMPTY),
+            Purge::All => self.remove(|_| true),
             Purge::Space(asce) => self.remove(|entry| entry.asce == asce.0),
             Purge::Leaf(leaf) => {
                 let index = ((leaf.0 / 8) & 0xff) as usize;
-                for way in 0..WAYS {
-                    let entry = &mut self.entries[way << 8 | index];
-                    if entry.leaf == leaf.0 {
-                        *entry = EMPTY;
+                for slot in (0..WAYS).map(|way| way << 8 | index) {
+                    if self.entries[slot].leaf == leaf.0 {
+                        self.empty(slot);
                     }
                 }
             }
             Purge::Page(asce, address) => {
-                let entry = &mut self.entries[Space::of(asce).slot(address)];
+                let slot = Space::of(asce).slot(address);
+                let entry = &self.entries[slot];
                 if entry.asce == asce.0 && (entry.page ^ address.0) & PAGE_MASK == 0 {
-                    *entry = EMPTY;
+                    self.empty(slot);
                 }
             }
             Purge::Index(level, index) => {
@@ -218,10 +246,27 @@ impl TranslationBuffer {
     }
 
     fn remove(&mut self, which: impl Fn(&Entry) -> bool) {
-        for entry in self.entries.iter_mut() {
-            if which(entry) {
-                *entry = EMPTY;
+        for slot in 0..ENTRIES {
+            if which(&self.entries[slot]) {
+                self.empty(slot);
             }
+        }
+    }
+
+    fn empty(&mut self, slot: usize) {
+        if self.entries[slot].page & property::EMPTY == 0 {
+            self.keep(slot);
+            self.entries[slot] = EMPTY;
+        }
+    }
+
+    /// To be called before every change of an entry.
+    fn keep(&mut self, slot: usize) {
+        let Some(kept) = &mut self.kept else { return };
+        let (word, bit) = (&mut kept.slots[slot / 64], 1 << (slot % 64));
+        if *word & bit == 0 {
+            *word |= bit;
+            kept.entries.push((slot as u16, self.entries[slot]));
         }
     }
 }
@@ -308,6 +353,34 @@ mod tests {
         let taken: HashSet<Purge> = asked.take().into_iter().collect();
         assert_eq!(taken.len() as u64, different);
         assert!(asked.take().is_empty());
+    }
+
+    #[test]
+    fn a_restore_brings_back_what_was_there_and_nothing_else() {
+        let live = |storage: &Storage, buffer: &TranslationBuffer| {
+            let found = |address| buffer.find(storage, Space::of(ASCE), VirtualAddress(address)).map(Entry::frame);
+            [0x3000, 0x4000, 0x5000].map(found)
+        };
+        let purges = [
+            Purge::All,
+            Purge::Space(ASCE),
+            Purge::Leaf(AbsoluteAddress(0x8018)),
+            Purge::Index(Level::Segment, 0),
+            Purge::Page(ASCE, VirtualAddress(0x3000)),
+        ];
+        for purge in purges {
+            let (storage, mut buffer) = filled();
+            buffer.snapshot();
+            let before = live(&storage, &buffer);
+            for _ in 0..2 {
+                buffer.purge(purge);
+                buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x3000), &found(0x8018), FrameNumber(9));
+                buffer.insert(&storage, Space::of(ASCE), VirtualAddress(0x5000), &found(0x8028), FrameNumber(7));
+                assert_ne!(live(&storage, &buffer), before);
+                buffer.restore();
+                assert_eq!(live(&storage, &buffer), before, "{purge:?}");
+            }
+        }
     }
 
     #[test]

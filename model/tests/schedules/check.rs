@@ -119,11 +119,11 @@ pub(crate) fn no_sharing(run: &Run<'_, '_>, guest: usize, done: bool) -> Checked
 }
 
 /// What the machine itself has answered, for the rules that say what must have come before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History(BTreeMap<u64, Past>);
 
 /// Of a configuration.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Past {
     verified: bool,
     unshared: bool,

@@ -286,7 +286,7 @@ pub(crate) enum Place {
     Donated,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub setup: Setup,
     pub frames: Vec<Frame>,

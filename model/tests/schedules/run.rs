@@ -46,11 +46,20 @@ thread_local! {
 
 /// Runs a schedule. Returns what the host has seen of it, contents aside.
 pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
-    let taken = MACHINES.with_borrow_mut(|machines| machines.remove(&schedule.setup));
-    let mut prepared = taken.unwrap_or_else(|| prepare(schedule.setup));
+    run_with(schedule.setup, salt, |run| run.schedule(schedule))
+}
+
+/// Runs something that ends with a teardown.
+pub(crate) fn run_with(
+    setup: Setup,
+    salt: u32,
+    body: impl FnOnce(&mut Run<'_, '_>) -> Checked,
+) -> Checked<Vec<String>> {
+    let taken = MACHINES.with_borrow_mut(|machines| machines.remove(&setup));
+    let mut prepared = taken.unwrap_or_else(|| prepare(setup));
     let mut run = Run {
         host: Host::new(&prepared.machine),
-        reference: Reference::new(schedule.setup),
+        reference: Reference::new(setup),
         issued: &mut prepared.issued,
         saved: Vec::new(),
         seen: vec![None; FRAMES],
@@ -66,7 +75,7 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
     // Where the oracle sees something else as well, it tells more.
     let told =
         |error| prepared.side.difference().map_or(error, |difference| format!("the oracle differs:\n{difference}"));
-    run.schedule(schedule).map_err(told)?;
+    body(&mut run).map_err(told)?;
     let used_up = run.reference.pending.values().all(|counts| *counts == (0, 0, false));
     let log = std::mem::take(&mut run.log);
     drop(run);
@@ -77,7 +86,7 @@ pub(crate) fn run(schedule: &Schedule, salt: u32) -> Checked<Vec<String>> {
     ensure!(left == prepared.fresh, "I-33: teardown leaves {left:?}, the machine was {:?}", prepared.fresh);
     // Injected answers outlive a schedule if only a guest could have used them up.
     if used_up {
-        MACHINES.with_borrow_mut(|machines| machines.insert(schedule.setup, prepared));
+        MACHINES.with_borrow_mut(|machines| machines.insert(setup, prepared));
     }
     Ok(log)
 }

@@ -33,12 +33,12 @@ fn setup(config: &MachineConfig) -> Setup {
     }
 }
 
-/// A step.
-pub(crate) fn step(step: &witness::Step<'_>) -> Step {
-    match *step {
+/// A step. `None` for snapshots, of which the oracle knows nothing.
+pub(crate) fn step(step: &witness::Step<'_>) -> Option<Step> {
+    Some(match *step {
         witness::Step::Start(number) => Step::Start(CpuNumber(number)),
         witness::Step::Stop(number) => Step::Stop(CpuNumber(number)),
-        witness::Step::Host(number, step) => Step::Host(CpuNumber(number), host(step)),
+        witness::Step::Host(number, step) => Step::Host(CpuNumber(number), host(step)?),
         witness::Step::Guest(number, step) => Step::Guest(CpuNumber(number), guest(step)),
         witness::Step::ChannelRead(address, length) => Step::ChannelRead { address, length },
         witness::Step::ChannelWrite(address, bytes) => Step::ChannelWrite { address, bytes: bytes.to_vec() },
@@ -54,11 +54,11 @@ pub(crate) fn step(step: &witness::Step<'_>) -> Step {
         witness::Step::PresetCounter(configuration, page, counter) => {
             Step::PresetCounter { configuration, page, counter: counter.value() }
         }
-    }
+    })
 }
 
-fn host(step: witness::HostStep<'_>) -> HostStep {
-    match step {
+fn host(step: witness::HostStep<'_>) -> Option<HostStep> {
+    Some(match step {
         witness::HostStep::Registers(registers) => HostStep::Registers {
             problem_state: registers.problem_state,
             translation: registers.translation,
@@ -85,7 +85,8 @@ fn host(step: witness::HostStep<'_>) -> HostStep {
         witness::HostStep::Enter(description) => HostStep::Enter(description),
         witness::HostStep::ResetMachine(Reset::LoadNormal) => HostStep::ResetMachine(MachineReset::Normal),
         witness::HostStep::ResetMachine(Reset::Clear) => HostStep::ResetMachine(MachineReset::Clear),
-    }
+        witness::HostStep::Snapshot | witness::HostStep::Restore => return None,
+    })
 }
 
 fn guest(step: witness::GuestStep<'_>) -> GuestStep {

@@ -104,6 +104,8 @@ impl What {
                 HostStep::Ptlb => Self::Host("ptlb"),
                 HostStep::Enter(_) => Self::Host("enter"),
                 HostStep::ResetMachine(_) => Self::Host("reset-machine"),
+                HostStep::Snapshot => Self::Host("snapshot"),
+                HostStep::Restore => Self::Host("restore"),
             },
             Step::Guest(_, step) => match step {
                 GuestStep::Uvc(_) => Self::GuestCall(command),

@@ -42,6 +42,8 @@ pub struct Statistics {
 #[derive(Debug)]
 struct Comparison {
     state: State,
+    /// At the snapshot of the machine.
+    snapshot: Option<State>,
     keys: Keys,
     script: Script,
     statistics: Statistics,
@@ -59,6 +61,7 @@ impl SideBySide {
     pub fn new(config: &MachineConfig) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Comparison {
             state: bridge::start(config),
+            snapshot: None,
             keys: Keys::default(),
             script: Script::default(),
             statistics: Statistics::default(),
@@ -129,7 +132,8 @@ struct Miss {
 impl Comparison {
     fn take(&mut self, machine: &Machine, told: &witness::Step<'_>, ended: &witness::Outcome<'_>) {
         self.statistics.steps += 1;
-        let (step, found) = (bridge::step(told), bridge::outcome(ended));
+        let found = bridge::outcome(ended);
+        let Some(step) = bridge::step(told) else { return self.go_to_and_fro(machine, told, ended) };
         let answered = bridge::is_answered(&step);
         self.script.restart();
         let mut best: Option<Miss> = None;
@@ -163,6 +167,40 @@ impl Comparison {
         let (step, found) = (self.statistics.steps, words(&found, &found));
         self.difference =
             Some(Difference { step, equal_since: step - 1, what: step_words(told), rules, expected, found, parts });
+    }
+
+    /// A snapshot or a restore. The state is a value, so there is nothing to it but to keep one, and to take it up
+    /// again. Whether somebody uses the channel nobody tells, so the machine may refuse more than need be.
+    fn go_to_and_fro(&mut self, machine: &Machine, told: &witness::Step<'_>, ended: &witness::Outcome<'_>) {
+        self.coverage.add(told, ended, &["snapshot"]);
+        let (&witness::Step::Host(number, step), witness::Outcome::Done) = (told, ended) else { return };
+        let alone = self.state.host.iter().all(|(cpu, host)| host.operating == (cpu.0 == number));
+        match (step, self.snapshot.clone()) {
+            (HostStep::Snapshot, _) if alone => self.snapshot = Some(self.state.clone()),
+            (HostStep::Restore, Some(mut state)) if alone => {
+                // Whoever goes back goes on operating, whoever it was that took the snapshot.
+                let cpus: Vec<_> = state.host.keys().copied().collect();
+                for cpu in cpus {
+                    if let Some(host) = state.host.get_mut(&cpu) {
+                        host.operating = cpu.0 == number;
+                    }
+                }
+                self.state = state;
+                self.sweep(machine, &step_words(told), false);
+            }
+            _ => {
+                let step = self.statistics.steps;
+                self.difference = Some(Difference {
+                    step,
+                    equal_since: step - 1,
+                    what: step_words(told),
+                    rules: Vec::new(),
+                    expected: "Impossible".into(),
+                    found: "Done".into(),
+                    parts: Vec::new(),
+                });
+            }
+        }
     }
 
     fn accept(&mut self, machine: &Machine, step: &witness::Step<'_>, outcome: &witness::Outcome<'_>, after: After) {

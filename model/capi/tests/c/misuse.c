@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uvsim.h>
+#include "../../examples/hv.h"
 
 static int failures;
 
@@ -54,7 +55,7 @@ static void null_pointers(void)
     ANSWER(UVSIM_E_NULL, uvsim_load(cpu, 0, NULL, 8, NULL));
     ANSWER(UVSIM_E_NULL, uvsim_store(cpu, 0, NULL, 8, NULL));
     ANSWER(UVSIM_OK, uvsim_load(cpu, 0, NULL, 0, NULL));
-    ANSWER(UVSIM_E_NULL, uvsim_channel_read(machine, 0, NULL, 8));
+    ANSWER(UVSIM_E_NULL, uvsim_channel_read(machine, 0, NULL, 8, NULL));
     ANSWER(UVSIM_OK, uvsim_cpu_stop(cpu));
     ANSWER(UVSIM_OK, uvsim_machine_destroy(machine));
 }
@@ -291,6 +292,132 @@ static void events(void)
     ANSWER(UVSIM_OK, uvsim_machine_destroy(l.machine));
 }
 
+/* A guest is a callback: it may call in, for other CPUs and for guest actions, and may never return. */
+
+struct play {
+    struct host *h;
+    jmp_buf *out;
+    bool done;
+    int times;
+};
+
+static int guest_that_calls_in(uvsim_cpu *cpu, void *user)
+{
+    struct play *p = user;
+    uint64_t value;
+    uvsim_exit exit;
+
+    p->times++;
+    ANSWER(UVSIM_E_IN_SIE, uvsim_load(cpu, 0, &value, 8, NULL));
+    ANSWER(UVSIM_E_IN_SIE, uvsim_uvc(cpu, 0, p->h->block, NULL));
+    ANSWER(UVSIM_E_IN_SIE, uvsim_set_primary(cpu, 0));
+    ANSWER(UVSIM_E_IN_SIE, uvsim_sie(cpu, p->h->guest->description, guest_that_calls_in, p, &exit));
+    ANSWER(UVSIM_E_OPERATING, uvsim_machine_destroy(p->h->machine));
+    ANSWER(UVSIM_E_NULL, uvsim_guest_load(cpu, 0x1e00, NULL, 8, NULL));
+    ANSWER(UVSIM_OK, uvsim_guest_load(cpu, 0x1e00, &value, 8, NULL));
+    if (p->out != NULL)
+        longjmp(*p->out, 1);
+    p->done = true;
+    return UVSIM_OK;
+}
+
+/* Ends the stay in SIE itself, and the CPU. */
+static int guest_that_ends_all(uvsim_cpu *cpu, void *user)
+{
+    struct play *p = user;
+    uvsim_exit exit;
+
+    p->done = true;
+    ANSWER(UVSIM_OK, uvsim_sie_leave(cpu, &exit));
+    ANSWER(UVSIM_E_NOT_IN_SIE, uvsim_sie_leave(cpu, &exit));
+    ANSWER(UVSIM_OK, uvsim_cpu_stop(cpu));
+    ANSWER(UVSIM_E_DESTROYED, uvsim_cpu_stop(cpu));
+    return UVSIM_OK;
+}
+
+static void guests(void)
+{
+    static struct host h;
+    static struct guest g;
+    static uint8_t image[UV_PAGE] = "the kernel of the guest";
+    struct play p = { .h = &h };
+    uvsim_exit exit;
+    jmp_buf out;
+
+    host_start(&h, "storage \"4GiB\"; cpus 1; seed 3");
+    guest_create(&h, &g);
+    guest_load(&h, &g, image, sizeof image);
+    guest_run(&h, &g, guest_that_calls_in, &p, &p.done);
+    answer(__LINE__, "the guest has been played", p.times, 1);
+
+    p.out = &out;
+    if (setjmp(out) == 0) {
+        uvsim_sie(h.cpu, g.description, guest_that_calls_in, &p, &exit);
+        answer(__LINE__, "a guest that never returns", 0, 1);
+    }
+    ANSWER(UVSIM_E_IN_SIE, uvsim_store(h.cpu, h.block, image, 8, NULL));
+    ANSWER(UVSIM_OK, uvsim_sie_leave(h.cpu, &exit));
+    ANSWER(UVSIM_E_NOT_IN_SIE, uvsim_sie_leave(h.cpu, &exit));
+    ANSWER(UVSIM_OK, uvsim_store(h.cpu, h.block, image, 8, NULL));
+    ANSWER(UVSIM_E_NULL, uvsim_sie(h.cpu, g.description, NULL, NULL, &exit));
+
+    p.out = NULL;
+    ANSWER(UVSIM_E_DESTROYED, uvsim_sie(h.cpu, g.description, guest_that_ends_all, &p, &exit));
+    ANSWER(UVSIM_OK, uvsim_machine_destroy(h.machine));
+}
+
+/* A translator is asked in the middle of a walk. */
+
+struct translator {
+    uvsim_machine *machine;
+    uvsim_cpu *cpu;
+    jmp_buf *out;
+    int times;
+};
+
+static int translate(void *user, uint64_t address, uvsim_mapping *mapping)
+{
+    struct translator *t = user;
+    uint64_t value;
+
+    t->times++;
+    ANSWER(UVSIM_E_REENTERED, uvsim_load(t->cpu, 0, &value, 8, NULL));
+    ANSWER(UVSIM_E_REENTERED, uvsim_cpu_stop(t->cpu));
+    ANSWER(UVSIM_E_REENTERED, uvsim_machine_destroy(t->machine));
+    ANSWER(UVSIM_E_REENTERED, uvsim_clock_advance(t->machine, 1));
+    if (t->out != NULL)
+        longjmp(*t->out, 1);
+    mapping->address = address & ~0xfffull;
+    return UVSIM_OK;
+}
+
+static void translators(void)
+{
+    const uint64_t asce = 0x5000 | 0x100;
+    struct translator t = { .machine = new_machine() };
+    uvsim_machine *other = new_machine();
+    uint64_t value;
+    jmp_buf out;
+
+    t.cpu = new_cpu(t.machine, 0);
+    ANSWER(UVSIM_OK, uvsim_set_translator(t.machine, asce, translate, &t));
+    ANSWER(UVSIM_OK, uvsim_set_home(t.cpu, asce));
+    ANSWER(UVSIM_OK, uvsim_set_translation(t.cpu, 1));
+    ANSWER(UVSIM_OK, uvsim_load(t.cpu, 0x7008, &value, 8, NULL));
+    answer(__LINE__, "the translator has been asked", t.times > 0, 1);
+    t.out = &out;
+    if (setjmp(out) == 0) {
+        uvsim_load(t.cpu, 0x9008, &value, 8, NULL);
+        answer(__LINE__, "a translator that never returns", 0, 1);
+    }
+    /* The walk is still in the middle: this machine is of no use any more, others are. */
+    int rc = uvsim_load(t.cpu, 0x7008, &value, 8, NULL);
+    if (rc != UVSIM_E_LOST && rc != UVSIM_E_REENTERED)
+        answer(__LINE__, "a lost machine", rc, UVSIM_E_LOST);
+    ANSWER(UVSIM_OK, uvsim_clock_advance(other, 1));
+    ANSWER(UVSIM_OK, uvsim_machine_destroy(other));
+}
+
 int main(void)
 {
     null_pointers();
@@ -300,6 +427,8 @@ int main(void)
     destroyed_by_many();
     thread_gone();
     events();
+    guests();
+    translators();
     if (failures != 0)
         return 1;
     puts("every misuse has its answer");

@@ -121,7 +121,7 @@ impl<'m> HostCpu<'m> {
             return Some(ValidityReason::CpuHandle);
         }
         let verified = cpu.configuration.life().is_some_and(|life| life.boot.psw().is_some());
-        let pending = cpu.configuration.reset.lock().is_pending();
+        let pending = cpu.configuration.reset().is_pending();
         let clock = self.machine.clock();
         cpu.look(|status| {
             if !timer_is_allowed(status, timer, clock) {

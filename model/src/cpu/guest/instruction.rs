@@ -138,7 +138,7 @@ impl GuestCpu<'_, '_> {
         let answered = Outstanding { result: Some((1, r1.wrapping_add(1))), ..Outstanding::of(DIAGNOSE.0) };
         match subcode {
             0 | 1 => {
-                self.configuration.reset.lock().request(subcode);
+                self.configuration.change_reset().request(subcode);
                 self.show_diagnose(Diagnose::IPL, exposed);
                 Err(self.intercept(Interception::NOTIFICATION, DIAGNOSE.0, DIAGNOSE.1))
             }

@@ -13,6 +13,7 @@ pub(crate) use status::{CpuStatus, Outstanding};
 
 use super::donation::AreaLock;
 use super::handles::INVALID_CPU;
+use super::journal::Since;
 use super::{Area, Boot, Call, CallResult, Configuration, Stop, Ultravisor, refuse};
 use crate::address::AbsoluteAddress;
 use crate::storage::{Donation, FrameState, Storage};
@@ -33,6 +34,16 @@ pub(crate) struct SecureCpu {
     status: Mutex<CpuStatus>,
     in_sie: AtomicBool,
     gone: AtomicBool,
+    since: Since,
+    kept: Mutex<Option<KeptCpu>>,
+}
+
+/// A CPU as it was at the snapshot.
+#[derive(Debug)]
+struct KeptCpu {
+    status: CpuStatus,
+    in_sie: bool,
+    gone: bool,
 }
 
 impl SecureCpu {
@@ -43,11 +54,13 @@ impl SecureCpu {
 
     /// Changes the status.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut CpuStatus) -> T) -> T {
+        self.keep();
         change(&mut self.status.lock())
     }
 
     /// Enters SIE, unless it is in SIE on another CPU (C95).
     pub(crate) fn try_enter(&self) -> bool {
+        self.keep();
         !self.in_sie.swap(true, Ordering::AcqRel)
     }
 
@@ -62,6 +75,39 @@ impl SecureCpu {
 
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// To be called before every change; to leave SIE is none that is not one to enter it before.
+    #[inline]
+    fn keep(&self) {
+        if self.configuration.journal.is_due(&self.since) {
+            self.keep_first();
+        }
+    }
+
+    #[cold]
+    fn keep_first(&self) {
+        let (mut kept, journal) = (self.kept.lock(), &self.configuration.journal);
+        // Another CPU may have been faster.
+        if journal.is_due(&self.since) {
+            let status = self.status.lock().clone();
+            *kept = Some(KeptCpu { status, in_sie: self.is_in_sie(), gone: self.is_gone() });
+            journal.note(|changed| changed.cpus.push(self.handle));
+            journal.done(&self.since);
+        }
+    }
+
+    /// Forgets what it was at the last snapshot.
+    pub(in crate::firmware) fn forget_kept(&self) {
+        *self.kept.lock() = None;
+    }
+
+    /// Becomes what it was at the snapshot. No call may run, and nobody may be in SIE.
+    pub(in crate::firmware) fn restore(&self) {
+        let Some(kept) = self.kept.lock().take() else { return };
+        *self.status.lock() = kept.status;
+        self.in_sie.store(kept.in_sie, Ordering::Release);
+        self.gone.store(kept.gone, Ordering::Release);
     }
 }
 
@@ -95,12 +141,11 @@ impl Ultravisor {
             configuration: configuration.clone(),
             state_description,
             area: area.clone(),
-            status: Mutex::new(CpuStatus {
-                mark: configuration.reset.lock().mark_of_new_cpu(),
-                ..CpuStatus::default()
-            }),
+            status: Mutex::new(CpuStatus { mark: configuration.reset().mark_of_new_cpu(), ..CpuStatus::default() }),
             in_sie: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            since: self.journal.now(),
+            kept: Mutex::new(None),
         });
         life.cpus.insert(number, cpu.handle);
         let domain = configuration.domain;

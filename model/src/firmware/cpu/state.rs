@@ -21,7 +21,7 @@ impl Ultravisor {
         }
         Self::out_of_sie(cpu, || match state {
             1 => {
-                cpu.configuration.reset.lock().operates();
+                cpu.configuration.change_reset().operates();
                 cpu.change(|status| status.state = RunState::Operating);
                 Ok("Q14")
             }
@@ -38,7 +38,7 @@ impl Ultravisor {
     }
 
     fn load_cpu(cpu: &SecureCpu, boot: &Boot) -> CallResult {
-        let mut protocol = cpu.configuration.reset.lock();
+        let mut protocol = cpu.configuration.change_reset();
         cpu.change(|status| {
             let Some(psw) = boot.psw() else { return refuse(0x104, "D13") };
             let Some(source) = protocol.may_load(status.mark) else { return refuse(0x104, "I-36") };
@@ -85,7 +85,7 @@ impl Ultravisor {
         if !self.all_stopped(&life) {
             return refuse(0x101, "Q15");
         }
-        let Some(mark) = configuration.reset.lock().prepare() else { return refuse(0x102, "D13") };
+        let Some(mark) = configuration.change_reset().prepare() else { return refuse(0x102, "D13") };
         for cpu in life.cpus.values().filter_map(|&handle| self.objects.cpu(handle)) {
             cpu.change(|status| status.mark = Some(mark));
         }

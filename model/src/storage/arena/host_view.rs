@@ -14,7 +14,7 @@ pub(super) use mapped::View;
 #[cfg(not(target_os = "linux"))]
 pub(super) use missing::View;
 
-use super::{NoAddressSpace, Storage};
+use super::{NoAddressSpace, Place, Storage};
 use crate::address::{AbsoluteAddress, FrameNumber};
 use crate::config::ByteOrder;
 use core::ops::Range;
@@ -96,13 +96,19 @@ impl Storage {
 
     /// Counts frames as stored to which the host may have stored to through its mapping. The machine is at rest.
     pub(crate) fn count_host_stores(&self) {
+        self.visit_seen_by_host(|place, frame| place.touch(self, frame));
+    }
+
+    /// Calls `visit` with every frame that the host can store to through its mapping, and that may hold anything. After
+    /// a snapshot all of them are kept, or held nothing then. The machine is at rest.
+    pub(super) fn visit_seen_by_host(&self, mut visit: impl FnMut(Place<'_>, FrameNumber)) {
         let Some(view) = &self.view else { return };
         let _turn = view.turn();
         view.visit_backed(0..self.size / crate::address::PAGE_SIZE, |frame| {
             if let Some(place) = self.place_or_make(frame)
                 && !place.keeper().shut.load(Ordering::Relaxed)
             {
-                place.chunk.touch(place.index);
+                visit(place, frame);
             }
         });
     }
@@ -121,7 +127,7 @@ impl Storage {
             // The host's stores leave no marks, but only memory that was touched can hold anything.
             view.visit_backed(stretch, |frame| {
                 if let Some(place) = self.place(frame) {
-                    place.chunk.touch(place.index);
+                    place.touch(self, frame);
                 }
             });
         }
