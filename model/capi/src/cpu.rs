@@ -2,6 +2,7 @@
 
 use crate::handle::{Kind, Slot, Table};
 use crate::machine::{Room, on_machine, uvsim_machine};
+use crate::raw;
 use crate::result::{
     Fault, UVSIM_E_ARGUMENT, UVSIM_E_IN_SIE, UVSIM_E_INTERNAL, UVSIM_E_OPERATING, UVSIM_E_REENTERED, UVSIM_E_THREAD,
     UVSIM_INTERRUPTED, UVSIM_OK, answer, caught,
@@ -79,6 +80,7 @@ pub unsafe extern "C" fn uvsim_cpu_start(machine: *mut uvsim_machine, number: u1
         place.station.store(Box::into_raw(station), Ordering::Relaxed);
         let number = claim.open();
         thread::keep(number);
+        raw::cpu_started(room.number, number);
         // SAFETY: it is not null, so the caller says that it is writable.
         unsafe { cpu.write_unaligned(without_provenance_mut(number as usize)) };
         Ok(UVSIM_OK)
@@ -93,7 +95,10 @@ pub unsafe extern "C" fn uvsim_cpu_start(machine: *mut uvsim_machine, number: u1
 pub extern "C" fn uvsim_cpu_stop(cpu: *mut uvsim_cpu) -> c_int {
     answer(|| {
         let number = cpu.addr() as u64;
-        end(number, own_place(number)?);
+        let place = own_place(number)?;
+        // SAFETY: this thread is the owner, so nobody else uses the station or ends its life; it is not busy.
+        unsafe { &*place.station.load(Ordering::Relaxed) }.room.check_walks()?;
+        end(number, place);
         thread::forget(number);
         Ok(UVSIM_OK)
     })
@@ -117,6 +122,26 @@ pub extern "C" fn uvsim_set_problem_state(cpu: *mut uvsim_cpu, on: c_int) -> c_i
 pub extern "C" fn uvsim_set_translation(cpu: *mut uvsim_cpu, on: c_int) -> c_int {
     on_host(cpu, |host| {
         host.set_translation(on != 0);
+        Ok(UVSIM_OK)
+    })
+}
+
+/// Makes the process itself home space (`on` is not 0), or ends that; a CPU starts without. While it lasts, virtual operands of
+/// this CPU are pointers, whatever its registers say: addresses of loads and stores, control blocks, headers, areas. Pointers
+/// into the host view name absolute storage and are checked; others are plain memory of the process. A bad pointer is a
+/// page-translation exception. What is donated, and a state description, must lie in the host view.
+///
+/// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_OK`.
+///
+/// # Safety
+/// As long as it is on, what this CPU is told to load from or store to is memory that may be used so, or that the system
+/// refuses to touch.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn uvsim_set_native(cpu: *mut uvsim_cpu, on: c_int) -> c_int {
+    on_cpu(cpu, |station| {
+        // SAFETY: the caller says so.
+        unsafe { station.host()?.set_native(on != 0) };
+        station.native = on != 0;
         Ok(UVSIM_OK)
     })
 }
@@ -192,6 +217,8 @@ pub(crate) struct Station {
     pub(crate) guest: Option<GuestCpu<'static, 'static>>,
     /// Why the guest has left by itself.
     pub(crate) left: Option<SieExit>,
+    /// Home space is the process.
+    pub(crate) native: bool,
     /// Counts stays in SIE.
     pub(crate) stay: u64,
     /// From a box that this owns. It borrows the machine in `room`.
@@ -225,7 +252,7 @@ impl Station {
         match machine.cpu(number) {
             Ok(host) => {
                 let host = Box::into_raw(Box::new(host));
-                Ok(Box::new(Self { guest: None, left: None, stay: 0, host, room }))
+                Ok(Box::new(Self { guest: None, left: None, native: false, stay: 0, host, room }))
             }
             Err(error) => {
                 room.part();
@@ -268,7 +295,7 @@ pub(crate) fn on_cpu(cpu: *mut uvsim_cpu, work: impl FnOnce(&mut Station) -> Res
     // SAFETY: this thread is the owner, so nobody else uses the station or ends its life; it is not busy, so neither does
     // a caller of this function.
     let station = unsafe { &mut *place.station.load(Ordering::Relaxed) };
-    if let Err(fault) = station.room.check_found() {
+    if let Err(fault) = station.room.check_usable() {
         return fault.tell();
     }
     place.busy.store(true, Ordering::Relaxed);
@@ -297,6 +324,7 @@ fn own_place(number: u64) -> Result<&'static Place, Fault> {
     if place.owner.load(Ordering::Relaxed) != thread::token() {
         return Err(Fault::new(UVSIM_E_THREAD, "another thread has started the CPU"));
     }
+    // Another CPU of the machine may be the one whose call has not ended: `Room::check_usable`.
     if place.busy.load(Ordering::Relaxed) {
         return Err(Fault::new(
             UVSIM_E_REENTERED,
@@ -310,6 +338,7 @@ fn own_place(number: u64) -> Result<&'static Place, Fault> {
 fn end(number: u64, place: &Place) {
     let station = place.station.load(Ordering::Relaxed);
     CPUS.close(number);
+    raw::cpu_stopped(number);
     // SAFETY: it comes from a box; the owner, and nobody else, comes here once, for its handle is closed now.
     let station = unsafe { Box::from_raw(station) };
     if station.room.lost.load(Ordering::Acquire) {
@@ -325,7 +354,13 @@ fn end(number: u64, place: &Place) {
 /// The thread of this CPU ends.
 pub(crate) fn abandon(number: u64) {
     // In the middle of a call that has never ended nothing can be taken down.
-    let _ = caught(|| own_place(number).map(|place| end(number, place)));
+    let _ = caught(|| {
+        let place = own_place(number)?;
+        // SAFETY: this thread is the owner, so nobody else uses the station or ends its life; it is not busy.
+        unsafe { &*place.station.load(Ordering::Relaxed) }.room.check_walks()?;
+        end(number, place);
+        Ok::<_, Fault>(())
+    });
 }
 
 /// What an instruction has ended with.

@@ -45,6 +45,7 @@
 //! - [`cpu`]: CPUs and their registers.
 //! - [`call`]: ULTRAVISOR CALL.
 //! - [`storage`]: loads and stores.
+//! - [`absolute`]: the same at absolute addresses.
 //! - [`purge`]: IPTE and its like; reset.
 //! - [`channel`]: channel I/O.
 //! - [`sie`]: SIE, and why it ends.
@@ -53,6 +54,8 @@
 //! - [`inject`]: busy and partial answers.
 //! - [`image`]: SE images.
 //! - [`inspect`]: a look behind the curtain.
+//! - [`snapshot`]: back to an earlier moment.
+//! - [`translator`]: what stands in for tables.
 //! - [`version`]: which library this is.
 //! - [`raw`]: host storage as plain memory.
 
@@ -62,6 +65,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("handles are numbers of 64 bits");
 
+pub mod absolute;
 pub mod call;
 pub mod channel;
 pub mod cpu;
@@ -76,6 +80,10 @@ pub mod purge;
 pub mod raw;
 pub mod result;
 pub mod sie;
+pub mod snapshot;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 mod thread;
+pub mod translator;
 pub mod version;

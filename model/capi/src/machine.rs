@@ -2,15 +2,17 @@
 
 use crate::event::Listener;
 use crate::handle::{Kind, Slot, Table};
+use crate::raw::{self, UVSIM_HOST_VIEW};
 use crate::result::{
-    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_OK, answer,
-    caught,
+    Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_E_REENTERED,
+    UVSIM_OK, answer, caught,
 };
+use crate::translator::Walks;
 use core::ptr::without_provenance_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uvsim::scenario::{ScenarioErrors, machine_config};
 use uvsim_model::Machine;
 use uvsim_model::config::MachineConfig;
@@ -26,7 +28,8 @@ pub const UVSIM_MAX_MACHINES: usize = 1024;
 ///
 /// `config` is the `machine` node of the scenario language, or what stands between its braces, for example
 /// `"storage \"1GiB\"; seed 7"`. Besides the settings of scenarios there is `byte-order`, `big` or `native`. Null stands
-/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0.
+/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0 or
+/// `UVSIM_HOST_VIEW`.
 ///
 /// Answers: `UVSIM_E_NULL` (`machine` is null); `UVSIM_E_ARGUMENT` (undefined flags, or `config` is not UTF-8);
 /// `UVSIM_E_CONFIG` (the last error tells all that is wrong); `UVSIM_E_SYSTEM` (there are `UVSIM_MAX_MACHINES`);
@@ -44,16 +47,19 @@ pub unsafe extern "C" fn uvsim_machine_create(
         if machine.is_null() {
             return Err(Fault::null("the place for the handle"));
         }
-        if flags != 0 {
+        if flags & !UVSIM_HOST_VIEW != 0 {
             return Err(Fault::argument(format!("{flags:#x} has flags that mean nothing")));
         }
         // SAFETY: the caller says that a configuration that is there ends with a zero byte.
         let config = (!config.is_null()).then(|| unsafe { CStr::from_ptr(config) });
-        let config = configuration(config)?;
+        let host_view = flags & UVSIM_HOST_VIEW != 0;
+        let config = MachineConfig { host_view, ..configuration(config)? };
         let made = Machine::new(config).map_err(|error| Fault::new(UVSIM_E_CONFIG, error.to_string()))?;
         let claim = MACHINES.claim()?;
         let number = claim.number();
-        *claim.content().write() = Some(Arc::new(Room::new(number, made)));
+        let room = Arc::new(Room::new(number, made));
+        raw::open(&room)?;
+        *claim.content().write() = Some(room);
         claim.open();
         // SAFETY: it is not null, so the caller says that it is writable.
         unsafe { machine.write_unaligned(without_provenance_mut(number as usize)) };
@@ -74,6 +80,7 @@ pub extern "C" fn uvsim_machine_destroy(machine: *mut uvsim_machine) -> c_int {
         let Some(room) = content.read().clone().filter(|room| room.number == number) else {
             return Err(gone(number));
         };
+        room.check_walks()?;
         room.close()?;
         MACHINES.close(number);
         let last = content.write().take();
@@ -133,11 +140,14 @@ fn told(errors: &ScenarioErrors) -> String {
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) number: u64,
+    /// The host view, as handlers see it. Before the machine: it goes first.
+    pub(crate) view: OnceLock<raw::View>,
     pub(crate) machine: Machine,
     /// An internal error has left it in an unknown state.
     pub(crate) lost: AtomicBool,
     started: Mutex<Started>,
     pub(crate) listener: Listener,
+    pub(crate) walks: Arc<Walks>,
 }
 
 #[derive(Debug, Default)]
@@ -151,7 +161,8 @@ static MACHINES: Table<RwLock<Option<Arc<Room>>>, UVSIM_MAX_MACHINES> =
 
 impl Room {
     fn new(number: u64, machine: Machine) -> Self {
-        Self { number, machine, lost: AtomicBool::new(false), started: Mutex::default(), listener: Listener::default() }
+        let (started, listener, walks) = (Mutex::default(), Listener::default(), Arc::default());
+        Self { number, view: OnceLock::new(), machine, lost: AtomicBool::new(false), started, listener, walks }
     }
 
     /// Another CPU is started.
@@ -182,9 +193,22 @@ impl Room {
         }
     }
 
-    pub(crate) fn check_found(&self) -> Result<(), Fault> {
+    /// Whether calls on the machine can be worked on.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> Result<(), Fault> {
+        self.check_walks()?;
         if self.lost.load(Ordering::Acquire) {
             return Err(Fault::new(UVSIM_E_LOST, "an internal error has left the machine in an unknown state"));
+        }
+        Ok(())
+    }
+
+    /// Whether this thread is not in the middle of a call on the machine.
+    #[inline]
+    pub(crate) fn check_walks(&self) -> Result<(), Fault> {
+        if self.walks.are_here() {
+            let detail = "a translator of the machine calls in, or has never returned";
+            return Err(Fault::new(UVSIM_E_REENTERED, detail));
         }
         Ok(())
     }
@@ -196,7 +220,7 @@ pub(crate) fn room(machine: *mut uvsim_machine) -> Result<Arc<Room>, Fault> {
     let found = MACHINES.find(number)?.read().clone();
     // The slot may have become another machine's in between.
     let room = found.filter(|room| room.number == number).ok_or_else(|| gone(number))?;
-    room.check_found()?;
+    room.check_usable()?;
     Ok(room)
 }
 

@@ -90,6 +90,26 @@ pub unsafe extern "C" fn uvsim_idte_space(
     on_host(cpu, |host| Ok(unsafe { ended(host.idte_space(Asce(asce)), interruption) }))
 }
 
+/// Removes one page of a space on all CPUs: what IPTE does for tables, for hosts that have none (`uvsim_set_translator`).
+///
+/// Answers: as `uvsim_ipte`.
+///
+/// # Safety
+/// `interruption` is null or writable. It may be null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn uvsim_purge_page(
+    cpu: *mut uvsim_cpu,
+    asce: u64,
+    address: u64,
+    interruption: *mut uvsim_interruption,
+) -> c_int {
+    on_host(cpu, |host| {
+        let done = host.purge_page(Asce(asce), VirtualAddress(address));
+        // SAFETY: the caller says that the place is null or writable.
+        Ok(unsafe { ended(done, interruption) })
+    })
+}
+
 /// PURGE TLB: removes everything on this CPU.
 ///
 /// Answers: as `uvsim_ipte`.
