@@ -69,6 +69,30 @@ impl<'m> Resident<'m> {
         start.elapsed()
     }
 
+    /// Takes a snapshot.
+    pub fn snapshot(&mut self) -> Duration {
+        let start = Stopwatch::start();
+        self.host.cpu.snapshot().expect("nobody else operates");
+        start.elapsed()
+    }
+
+    /// Goes back to it.
+    pub fn restore(&mut self) -> Duration {
+        let start = Stopwatch::start();
+        self.host.cpu.restore().expect("there is a snapshot");
+        start.elapsed()
+    }
+
+    /// The host stores a word to each of these pages of its own memory.
+    pub fn touch_host(&mut self, pages: &[u64]) -> Duration {
+        let start = Stopwatch::start();
+        for &page in pages {
+            let at = VirtualAddress(self.host_bytes + page * PAGE as u64 + 8);
+            self.host.cpu.store(at, &[7; 8]).expect("non-secure");
+        }
+        start.elapsed()
+    }
+
     /// The guest stores to every page what is there already.
     pub fn touch(&mut self, pages: &[u64]) {
         self.store_to_each(pages);

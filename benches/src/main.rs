@@ -2,18 +2,21 @@
 
 use std::process::ExitCode;
 use uvsim_benches::limits::aes_is_accelerated;
-use uvsim_benches::sections::{Plan, access, arrival, boot, calls, lanes, paging, replay, tebibyte, virtio, workload};
+use uvsim_benches::sections::{
+    Plan, access, arrival, boot, calls, lanes, paging, replay, snapshot, tebibyte, virtio, workload,
+};
 use uvsim_benches::table::{HEAD, Row};
 
 /// Measures one section of the table.
 type Section = fn(&Plan) -> Vec<Row>;
 
 /// The sections by name.
-const SECTIONS: [(&str, Section); 10] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("paging", paging),
     ("arrival", arrival),
     ("access", access),
     ("calls", calls),
+    ("snapshot", snapshot),
     ("boot", boot),
     ("workload", workload::workload),
     ("replay", replay::replay),

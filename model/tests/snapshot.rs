@@ -16,6 +16,8 @@ mod guest;
 mod host;
 #[path = "schedules/image.rs"]
 mod image;
+#[path = "snapshot/mapping.rs"]
+mod mapping;
 #[path = "schedules/reference.rs"]
 mod reference;
 #[path = "schedules/run.rs"]

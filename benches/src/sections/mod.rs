@@ -6,6 +6,7 @@ mod calls;
 pub mod lanes;
 mod paging;
 pub mod replay;
+mod snapshot;
 pub mod tebibyte;
 mod virtio;
 pub mod workload;
@@ -14,6 +15,7 @@ pub use access::access;
 pub use boot::boot;
 pub use calls::calls;
 pub use paging::{arrival, paging};
+pub use snapshot::snapshot;
 pub use virtio::virtio;
 
 use crate::sets::{LARGE, MIDDLE, SMALL, Set};

@@ -2,6 +2,7 @@
 
 use crate::handle::{Kind, Slot, Table};
 use crate::machine::{Room, on_machine, uvsim_machine};
+use crate::raw;
 use crate::result::{
     Fault, UVSIM_E_ARGUMENT, UVSIM_E_IN_SIE, UVSIM_E_INTERNAL, UVSIM_E_OPERATING, UVSIM_E_REENTERED, UVSIM_E_THREAD,
     UVSIM_INTERRUPTED, UVSIM_OK, answer, caught,
@@ -79,6 +80,7 @@ pub unsafe extern "C" fn uvsim_cpu_start(machine: *mut uvsim_machine, number: u1
         place.station.store(Box::into_raw(station), Ordering::Relaxed);
         let number = claim.open();
         thread::keep(number);
+        raw::cpu_started(room.number, number);
         // SAFETY: it is not null, so the caller says that it is writable.
         unsafe { cpu.write_unaligned(without_provenance_mut(number as usize)) };
         Ok(UVSIM_OK)
@@ -336,6 +338,7 @@ fn own_place(number: u64) -> Result<&'static Place, Fault> {
 fn end(number: u64, place: &Place) {
     let station = place.station.load(Ordering::Relaxed);
     CPUS.close(number);
+    raw::cpu_stopped(number);
     // SAFETY: it comes from a box; the owner, and nobody else, comes here once, for its handle is closed now.
     let station = unsafe { Box::from_raw(station) };
     if station.room.lost.load(Ordering::Acquire) {

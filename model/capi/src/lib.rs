@@ -82,6 +82,8 @@ pub mod result;
 pub mod sie;
 pub mod snapshot;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 mod thread;
 pub mod translator;
 pub mod version;

@@ -2,6 +2,7 @@
 
 use crate::event::Listener;
 use crate::handle::{Kind, Slot, Table};
+use crate::raw::{self, UVSIM_HOST_VIEW};
 use crate::result::{
     Fault, UVSIM_E_CONFIG, UVSIM_E_DESTROYED, UVSIM_E_INTERNAL, UVSIM_E_LOST, UVSIM_E_OPERATING, UVSIM_E_REENTERED,
     UVSIM_OK, answer, caught,
@@ -11,7 +12,7 @@ use core::ptr::without_provenance_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uvsim::scenario::{ScenarioErrors, machine_config};
 use uvsim_model::Machine;
 use uvsim_model::config::MachineConfig;
@@ -27,7 +28,8 @@ pub const UVSIM_MAX_MACHINES: usize = 1024;
 ///
 /// `config` is the `machine` node of the scenario language, or what stands between its braces, for example
 /// `"storage \"1GiB\"; seed 7"`. Besides the settings of scenarios there is `byte-order`, `big` or `native`. Null stands
-/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0.
+/// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0 or
+/// `UVSIM_HOST_VIEW`.
 ///
 /// Answers: `UVSIM_E_NULL` (`machine` is null); `UVSIM_E_ARGUMENT` (undefined flags, or `config` is not UTF-8);
 /// `UVSIM_E_CONFIG` (the last error tells all that is wrong); `UVSIM_E_SYSTEM` (there are `UVSIM_MAX_MACHINES`);
@@ -45,16 +47,19 @@ pub unsafe extern "C" fn uvsim_machine_create(
         if machine.is_null() {
             return Err(Fault::null("the place for the handle"));
         }
-        if flags != 0 {
+        if flags & !UVSIM_HOST_VIEW != 0 {
             return Err(Fault::argument(format!("{flags:#x} has flags that mean nothing")));
         }
         // SAFETY: the caller says that a configuration that is there ends with a zero byte.
         let config = (!config.is_null()).then(|| unsafe { CStr::from_ptr(config) });
-        let config = configuration(config)?;
+        let host_view = flags & UVSIM_HOST_VIEW != 0;
+        let config = MachineConfig { host_view, ..configuration(config)? };
         let made = Machine::new(config).map_err(|error| Fault::new(UVSIM_E_CONFIG, error.to_string()))?;
         let claim = MACHINES.claim()?;
         let number = claim.number();
-        *claim.content().write() = Some(Arc::new(Room::new(number, made)));
+        let room = Arc::new(Room::new(number, made));
+        raw::open(&room)?;
+        *claim.content().write() = Some(room);
         claim.open();
         // SAFETY: it is not null, so the caller says that it is writable.
         unsafe { machine.write_unaligned(without_provenance_mut(number as usize)) };
@@ -135,6 +140,8 @@ fn told(errors: &ScenarioErrors) -> String {
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) number: u64,
+    /// The host view, as handlers see it. Before the machine: it goes first.
+    pub(crate) view: OnceLock<raw::View>,
     pub(crate) machine: Machine,
     /// An internal error has left it in an unknown state.
     pub(crate) lost: AtomicBool,
@@ -155,7 +162,7 @@ static MACHINES: Table<RwLock<Option<Arc<Room>>>, UVSIM_MAX_MACHINES> =
 impl Room {
     fn new(number: u64, machine: Machine) -> Self {
         let (started, listener, walks) = (Mutex::default(), Listener::default(), Arc::default());
-        Self { number, machine, lost: AtomicBool::new(false), started, listener, walks }
+        Self { number, view: OnceLock::new(), machine, lost: AtomicBool::new(false), started, listener, walks }
     }
 
     /// Another CPU is started.

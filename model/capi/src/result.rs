@@ -133,6 +133,11 @@ impl Fault {
 /// Runs what stands behind a function of the interface. No panic goes further than this: it becomes `None`.
 #[inline(always)]
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let work = || {
+        // Faults of the library's own code are not for the host to repair.
+        let _inside = crate::raw::inside();
+        work()
+    };
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => Some(done),
         Err(payload) => {

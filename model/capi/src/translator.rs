@@ -1,6 +1,7 @@
 //! Translators: what stands in for the tables of a host that keeps none of z/Architecture.
 
 use crate::machine::{on_machine, uvsim_machine};
+use crate::raw;
 use crate::result::UVSIM_OK;
 use crate::thread;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -79,8 +80,10 @@ impl Translator for Asked {
         let mut found = uvsim_mapping::default();
         let user = self.user.load(Ordering::Relaxed);
         self.walks.begin();
+        let host = raw::outside();
         // SAFETY: whoever has set it says that it can be called with this.
         let said = unsafe { (self.translate)(user, self.asce, address.0, &raw mut found) };
+        drop(host);
         self.walks.end();
         match said {
             0 => Ok(Mapping {

@@ -14,6 +14,9 @@ use crate::uvc::{BlockHeader, HEADER_LENGTH, Issuer, general_checks};
 use crate::witness::Answered;
 use core::ops::Range;
 
+/// Bytes of a block that are loaded before its length is known.
+const BEGINNING: usize = 256;
+
 /// Stands for the frame of what lies outside of storage.
 pub(super) const OUTSIDE: FrameNumber = FrameNumber(u64::MAX);
 
@@ -111,8 +114,13 @@ impl HostCpu<'_> {
     /// ULTRAVISOR CALL with a block at a native pointer, after the checks of its form; see [`HostCpu::uvc`].
     pub(super) fn call_natively(&mut self, address: VirtualAddress) -> Result<Answered, ProgramInterruption> {
         let first = self.spot(address, AccessKind::Store)?;
+        // Nearly all blocks are short and lie within a page; each load is a system call.
+        let mut beginning = [0; BEGINNING];
+        let seen = &mut beginning[..BEGINNING.min((PAGE_SIZE - address.0 % PAGE_SIZE) as usize)];
+        self.load_natively(address, seen, AccessKind::Store)?;
+        // A block is aligned to doublewords, so its header lies within a page.
         let mut header = [0; HEADER_LENGTH];
-        self.load_natively(address, &mut header, AccessKind::Store)?;
+        header.copy_from_slice(&seen[..HEADER_LENGTH]);
         let header = BlockHeader::parse(header, self.storage().order());
         let firmware = &self.machine.firmware;
         let checked = general_checks(header, Issuer::Host, firmware.host_calls(), firmware.is_initialised());
@@ -121,8 +129,13 @@ impl HostCpu<'_> {
         let answer = match checked {
             Err(refusal) => Answer::of(Err(Stop::Refused(refusal))),
             Ok(command) => {
-                self.probe_natively(address, u64::from(header.length), AccessKind::Store)?;
-                self.load_natively(address, block.kept_mut(), AccessKind::Store)?;
+                let kept = block.kept_mut();
+                if let Some(seen) = seen.get(..kept.len()).filter(|seen| seen.len() == usize::from(header.length)) {
+                    kept.copy_from_slice(seen);
+                } else {
+                    self.probe_natively(address, u64::from(header.length), AccessKind::Store)?;
+                    self.load_natively(address, kept, AccessKind::Store)?;
+                }
                 let last = VirtualAddress(address.0.wrapping_add((block.kept().len() as u64).saturating_sub(1)));
                 frames[1] = self.in_view(last).map_or(OUTSIDE, AbsoluteAddress::frame);
                 self.run(command, &mut block, frames)

@@ -69,7 +69,7 @@ impl Region {
 
     #[cfg(target_os = "linux")]
     fn reserved(size: u64, len: usize, refused: std::io::ErrorKind) -> Result<Self, NoAddressSpace> {
-        let span = Span::reserved(len).ok_or(NoAddressSpace(refused))?;
+        let span = Span::reserved(len).map_err(|_| NoAddressSpace(refused))?;
         Ok(Self { base: span.base.cast(), frames: size / PAGE_SIZE, mapping: Mapping::Reserved(span) })
     }
 
@@ -111,40 +111,46 @@ impl Region {
     }
 }
 
-/// A mapping of our own.
+/// A mapping of our own, and what lies around it that nobody may touch.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(super) struct Span {
     pub(super) base: NonNull<core::ffi::c_void>,
     pub(super) len: usize,
+    guard: usize,
 }
 
 #[cfg(target_os = "linux")]
 impl Span {
     /// Address space without memory.
-    fn reserved(len: usize) -> Option<Self> {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    fn reserved(len: usize) -> Result<Self, NoAddressSpace> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping where the system finds room, which nobody knows of yet.
-        let base = unsafe { mmap_anonymous(core::ptr::null_mut(), len, ProtFlags::empty(), flags) }.ok()?;
-        Self::owning(base, len)
-    }
-
-    /// The first bytes of a file, shared with whoever else maps them.
-    pub(super) fn shared(file: &rustix::fd::OwnedFd, len: usize) -> Result<Self, NoAddressSpace> {
-        use rustix::mm::{MapFlags, ProtFlags, mmap};
-        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
-        // SAFETY: a new mapping where the system finds room, which nobody knows of yet.
-        let base = unsafe { mmap(core::ptr::null_mut(), len, access, flags, file, 0) };
+        let base = unsafe { mmap_anonymous(core::ptr::null_mut(), len, ProtFlags::empty(), flags) };
         let base = base.map_err(|refused| NoAddressSpace(refused.kind()))?;
-        Self::owning(base, len).ok_or(NoAddressSpace(std::io::ErrorKind::Other))
+        // SAFETY: the advice changes no byte, and the mapping is ours.
+        let _ = unsafe { madvise(base, len, Advice::LinuxNoHugepage) };
+        let base = NonNull::new(base).expect("a mapping is never at address zero");
+        Ok(Self { base, len, guard: 0 })
     }
 
-    fn owning(base: *mut core::ffi::c_void, len: usize) -> Option<Self> {
-        let span = Self { base: NonNull::new(base)?, len };
-        // SAFETY: the advice changes no byte, and the mapping is ours.
-        let _ = unsafe { rustix::mm::madvise(base, len, rustix::mm::Advice::LinuxNoHugepage) };
-        Some(span)
+    /// The first bytes of a file, shared with whoever else maps them. Who runs beyond an end does not run into another
+    /// mapping of the same bytes.
+    pub(super) fn shared(file: &rustix::fd::OwnedFd, len: usize) -> Result<Self, NoAddressSpace> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
+        const GUARD: usize = MEBIBYTE as usize;
+        let mut span = Self::reserved(len + 2 * GUARD)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: this takes the place of the middle of a mapping of ours, which nobody knows of yet.
+        let base = unsafe { mmap(span.base.as_ptr().byte_add(GUARD), len, access, flags, file, 0) };
+        let base = base.map_err(|refused| NoAddressSpace(refused.kind()))?;
+        // SAFETY: as in `reserved`.
+        let _ = unsafe { madvise(base, len, Advice::LinuxNoHugepage) };
+        span.base = NonNull::new(base).expect("a mapping is never at address zero");
+        (span.len, span.guard) = (len, GUARD);
+        Ok(span)
     }
 
     fn open(&self, mebibyte: usize) {
@@ -166,7 +172,7 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and whoever borrowed from it borrowed what owns this.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr(), self.len) };
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().byte_sub(self.guard), self.len + 2 * self.guard) };
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn walk(
     }
     // No table entry, so no IPTE finds it.
     let leaf = AbsoluteAddress(u64::MAX);
-    Ok(Translation { address: page.0 | address.0 % PAGE_SIZE, leaf, absolute: true, protected, large })
+    Ok(Translation { address: page.0 + address.0 % PAGE_SIZE, leaf, absolute: true, protected, large })
 }
 
 impl core::fmt::Debug for Translators {

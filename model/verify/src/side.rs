@@ -111,6 +111,12 @@ impl SideBySide {
     pub fn assume(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.0.lock().state);
     }
+
+    /// Makes the oracle believe that the snapshot is of this moment: likewise.
+    pub fn remember(&self) {
+        let mut comparison = self.0.lock();
+        comparison.snapshot = Some(comparison.state.clone());
+    }
 }
 
 impl Witness for SideBySide {

@@ -66,3 +66,38 @@ fn a_difference_that_no_step_meets_is_found_by_a_look_at_everything() {
     assert_eq!(side.statistics().steps, steps, "nothing is compared any more");
     assert_eq!(side.finish(&machine), Some(difference));
 }
+
+#[test]
+fn the_oracle_goes_back_with_the_machine() {
+    let (machine, side) = watched();
+    let mut cpu = machine.cpu(0).unwrap();
+    let at = VirtualAddress(0x5000);
+    cpu.store_u64(at, 1).unwrap();
+    assert!(cpu.restore().is_err());
+    cpu.snapshot().unwrap();
+    for value in 2..4 {
+        cpu.store_u64(at, value).unwrap();
+        let other = machine.cpu(1).unwrap();
+        assert!(cpu.restore().is_err() && cpu.snapshot().is_err());
+        drop(other);
+        cpu.restore().unwrap();
+        assert_eq!(cpu.load_u64(at), Ok(1));
+    }
+    assert_eq!(side.finish(&machine), None);
+    let met = |name| side.coverage().0.keys().filter(|covered| covered.what == What::Host(name)).count();
+    assert_eq!((met("snapshot"), met("restore")), (2, 2), "done, and impossible");
+}
+
+#[test]
+fn a_machine_that_goes_back_to_something_else_is_found_out_at_once() {
+    let (machine, side) = watched();
+    let mut cpu = machine.cpu(0).unwrap();
+    cpu.snapshot().unwrap();
+    // The oracle now believes that the snapshot was taken later.
+    cpu.store_u64(VirtualAddress(0x5000), 2).unwrap();
+    side.remember();
+    cpu.restore().unwrap();
+    let difference = side.difference().expect("the store is undone");
+    assert_eq!(difference.what, "Host(0, Restore)");
+    assert_eq!(difference.parts[0].path[..2], ["storage", "frame 0x5"]);
+}

@@ -123,13 +123,20 @@ impl Storage {
                 place.keeper().shut.store(shut, Ordering::Relaxed);
             }
         }
-        if shut {
-            // The host's stores leave no marks, but only memory that was touched can hold anything.
-            view.visit_backed(stretch, |frame| {
-                if let Some(place) = self.place(frame) {
-                    place.touch(self, frame);
-                }
-            });
+        if !shut {
+            return;
+        }
+        // The host's stores leave no marks, but only memory that was touched can hold anything.
+        let touch = |frame| {
+            if let Some(place) = self.place(frame) {
+                place.touch(self, frame);
+            }
+        };
+        // To ask the system costs more than to clear a page or two.
+        if stretch.end - stretch.start <= 2 {
+            stretch.map(FrameNumber).for_each(touch);
+        } else {
+            view.visit_backed(stretch, touch);
         }
     }
 }
