@@ -6,6 +6,7 @@
  *
  * What a kernel has and this program lacks is in the first screen: a shim of three functions.
  */
+#define _XOPEN_SOURCE 700
 #define UV_NATIVE
 #include "uv_blocks.h"
 #include <stdbool.h>

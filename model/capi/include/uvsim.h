@@ -5,8 +5,12 @@
 
 
 
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Defined at the end: it holds a jmp_buf. */
+typedef struct uvsim_landing uvsim_landing;
 
 // Most CPUs that are started at one time, over all machines.
 #define UVSIM_MAX_STARTED 4096
@@ -92,6 +96,18 @@
 // All of storage becomes zeros.
 #define UVSIM_RESET_CLEAR 1
 
+// Flag of `uvsim_machine_create`: the machine has a host view.
+#define UVSIM_HOST_VIEW 1
+
+// Answer of a callback: the frame is accessible now, or was busy; the access is tried again.
+#define UVSIM_RETRY 0
+
+// Answer of a callback: the interruption is delivered.
+#define UVSIM_DELIVER 1
+
+// How often a callback is asked about one access before `UVSIM_RETRY` counts as `UVSIM_DELIVER`.
+#define UVSIM_MAX_ATTEMPTS 10000
+
 // It is done. Of an Ultravisor call: condition code 0.
 #define UVSIM_OK 0
 
@@ -176,6 +192,12 @@
 
 // An interception, which the state description shows as well.
 #define UVSIM_EXIT_INTERCEPTION 2
+
+// Stores through the mapping are refused.
+#define UVSIM_MAPPING_PROTECTED 1
+
+// Part of a large mapping, which secure guests cannot use.
+#define UVSIM_MAPPING_LARGE 2
 
 // The major version of this header. The library is compatible as long as it has the same.
 #define UVSIM_VERSION_MAJOR 0
@@ -352,14 +374,78 @@ typedef struct uvsim_page {
     uint64_t counter;
 } uvsim_page;
 
+// A touch of a secure frame.
+typedef struct uvsim_fault {
+    // The machine.
+    struct uvsim_machine *machine;
+    // The CPU of it that this thread has started; null if there is none. If there are several, one of them.
+    struct uvsim_cpu *cpu;
+    // The pointer that was used.
+    void *address;
+    // The absolute address behind it.
+    uint64_t absolute;
+    // The interruption: 0x3d, with the TEID that `uvsim_load` or `uvsim_store` would give for this pointer.
+    struct uvsim_interruption interruption;
+    // 1: a store; 0: a load.
+    uint32_t is_store;
+    // How often the callback has been asked about this access before.
+    uint32_t attempt;
+} uvsim_fault;
+
+// Is asked to make a frame accessible; answers `UVSIM_RETRY` or `UVSIM_DELIVER`.
+typedef int (*uvsim_secure_access_fn)(void *user, const struct uvsim_fault *fault);
+
 // Plays a guest: it is called with a CPU that is in SIE and calls guest actions on it. It may call everything else as
 // well; host instructions on this CPU answer `UVSIM_E_IN_SIE`. It may leave by `longjmp`: then the CPU stays in SIE until
 // `uvsim_sie_leave`.
 typedef int (*uvsim_guest_fn)(struct uvsim_cpu *cpu, void *user);
 
+// Where a page lies.
+typedef struct uvsim_mapping {
+    // Absolute address of its frame.
+    uint64_t absolute;
+    // `UVSIM_MAPPING_PROTECTED`, `UVSIM_MAPPING_LARGE`, both or none. Other bits do not matter.
+    uint32_t flags;
+    // Zero.
+    uint32_t reserved;
+} uvsim_mapping;
+
+// Tells where a page of a space lies: fills in `mapping` and returns 0, or returns the code of a translation exception: 0x10,
+// 0x11, 0x38 to 0x3b. Any other number counts as 0x11.
+//
+// It is asked in the middle of a walk, on any thread that uses the machine. Calls from inside on the same machine and its CPUs
+// answer `UVSIM_E_REENTERED`; those on other machines work. It has to return: after a `longjmp` the machine is lost. The
+// thread that has jumped gets `UVSIM_E_REENTERED` for ever, even for stopping and destroying; other threads must not use the
+// machine any more, for they could wait for it for ever. Its memory stays with the process. Nothing may be thrown.
+typedef int (*uvsim_translate_fn)(void *user, uint64_t asce, uint64_t address, struct uvsim_mapping *mapping);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Loads `length` bytes at an absolute address: checked as any access of a host, but neither translated nor prefixed.
+//
+// Answers: as `uvsim_load`.
+//
+// # Safety
+// As `uvsim_load`.
+int uvsim_absolute_load(struct uvsim_cpu *cpu,
+                        uint64_t absolute,
+                        void *buffer,
+                        size_t length,
+                        struct uvsim_interruption *interruption);
+
+// Stores `length` bytes at an absolute address: checked as any access of a host, but neither translated nor prefixed.
+//
+// Answers: as `uvsim_load`.
+//
+// # Safety
+// As `uvsim_store`.
+int uvsim_absolute_store(struct uvsim_cpu *cpu,
+                         uint64_t absolute,
+                         const void *buffer,
+                         size_t length,
+                         struct uvsim_interruption *interruption);
 
 // ULTRAVISOR CALL: `r1` and `r2` are the contents of the two registers. `r2` is the address of the control block.
 //
@@ -437,6 +523,19 @@ int uvsim_set_problem_state(struct uvsim_cpu *cpu, int on);
 //
 // Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_OK`.
 int uvsim_set_translation(struct uvsim_cpu *cpu, int on);
+
+// Makes the process itself home space (`on` is not 0), or ends that; a CPU starts without. While it lasts, virtual operands of
+// this CPU are pointers, whatever its registers say: addresses of loads and stores, control blocks, headers, areas. Pointers
+// into the host view name absolute storage and are checked; others are plain memory of the process. A bad pointer is a
+// page-translation exception. What is donated, and a state description, must lie in the host view.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_OK`.
+//
+// # Safety
+// As long as it is on, what this CPU is told to load from or store to is memory that may be used so, or that the system
+// refuses to touch.
+int uvsim_set_native(struct uvsim_cpu *cpu,
+                     int on);
 
 // Loads control register 1: in SIE the space of the guest.
 //
@@ -680,7 +779,8 @@ int uvsim_state_digest(struct uvsim_machine *machine,
 //
 // `config` is the `machine` node of the scenario language, or what stands between its braces, for example
 // `"storage \"1GiB\"; seed 7"`. Besides the settings of scenarios there is `byte-order`, `big` or `native`. Null stands
-// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0.
+// for a machine with all defaults. Key files that it names are read, relative to the working directory. `flags` is 0 or
+// `UVSIM_HOST_VIEW`.
 //
 // Answers: `UVSIM_E_NULL` (`machine` is null); `UVSIM_E_ARGUMENT` (undefined flags, or `config` is not UTF-8);
 // `UVSIM_E_CONFIG` (the last error tells all that is wrong); `UVSIM_E_SYSTEM` (there are `UVSIM_MAX_MACHINES`);
@@ -750,6 +850,17 @@ int uvsim_idte_region(struct uvsim_cpu *cpu, uint64_t table, uint64_t address, s
 // `interruption` is null or writable. It may be null.
 int uvsim_idte_space(struct uvsim_cpu *cpu, uint64_t asce, struct uvsim_interruption *interruption);
 
+// Removes one page of a space on all CPUs: what IPTE does for tables, for hosts that have none (`uvsim_set_translator`).
+//
+// Answers: as `uvsim_ipte`.
+//
+// # Safety
+// `interruption` is null or writable. It may be null.
+int uvsim_purge_page(struct uvsim_cpu *cpu,
+                     uint64_t asce,
+                     uint64_t address,
+                     struct uvsim_interruption *interruption);
+
 // PURGE TLB: removes everything on this CPU.
 //
 // Answers: as `uvsim_ipte`.
@@ -765,6 +876,83 @@ int uvsim_ptlb(struct uvsim_cpu *cpu, struct uvsim_interruption *interruption);
 // started); `UVSIM_OK`.
 int uvsim_reset(struct uvsim_cpu *cpu,
                 uint32_t kind);
+
+// The pointer to an absolute address in the host view. Null if there is no view, or no such storage; then the last
+// error says which. The view is one stretch: the pointer to another address lies as far away as that address.
+void *uvsim_va(struct uvsim_machine *machine, uint64_t absolute);
+
+// The absolute address behind a pointer.
+//
+// Answers: those of every function; `UVSIM_E_NO_VIEW`; `UVSIM_E_ARGUMENT` (the pointer does not lead into the host view of
+// this machine); `UVSIM_OK`.
+//
+// # Safety
+// `absolute` is null or writable. It may be null.
+int uvsim_pa(struct uvsim_machine *machine,
+             const void *pointer,
+             uint64_t *absolute);
+
+// Asks `callback` about every touch of a secure frame in the host view from now on, in place of whom it asked before;
+// nobody if it is null.
+//
+// The callback runs on the thread that has touched the frame, above the code that did, on the same stack. It may call
+// the library, with CPUs of this thread that are in the middle of nothing. It may touch secure frames itself; then it is
+// asked again before it has returned, eight times at most. It may leave by `longjmp`. What was interrupted may be
+// any function that was given a pointer into the view, such as `memcpy`; functions that must not be called in a signal
+// handler are safe to call unless it is one of them that was interrupted.
+//
+// It is not asked about pointers that were given to the library itself, but for `uvsim_try_copy`.
+//
+// Answers: those of every function; `UVSIM_E_NO_VIEW`; `UVSIM_OK`.
+//
+// # Safety
+// `callback` can be called with `user`, on all threads that touch the view, until another one takes its place; and a
+// while longer on threads that are about to call it.
+int uvsim_on_secure_access(struct uvsim_machine *machine,
+                           uvsim_secure_access_fn callback,
+                           void *user);
+
+// Whether the host view keeps the host away from secure frames.
+//
+// Answers: those of every function; `UVSIM_E_NO_VIEW`; `UVSIM_E_SYSTEM` (the system has refused a change, most likely because
+// the process has too many mappings: since then touches of secure frames go unseen in this view; all else works);
+// `UVSIM_OK`.
+int uvsim_view_status(struct uvsim_machine *machine);
+
+// Copies `length` bytes, as `memcpy` does, but comes back from whatever it meets. Both pointers may lead into a host view,
+// of the same machine or of two, or be plain memory of the process. For secure frames the callback is asked first.
+//
+// Every page of the source and then of the destination is touched before a byte is copied. So a copy that was stopped has
+// changed nothing, unless another thread took a page away while it ran; then a first part of it has been copied.
+//
+// `cpu` is null, or a CPU of this thread; it is checked and has no other meaning.
+//
+// Answers: those of every function if `cpu` is not null; `UVSIM_E_NO_VIEW` (not on this system); `UVSIM_E_SYSTEM` (no handler
+// could be installed); `UVSIM_E_ARGUMENT` (a pointer leads to no memory, or to memory that cannot be read or written);
+// `UVSIM_INTERRUPTED` (0x3d); `UVSIM_OK`.
+//
+// # Safety
+// What `destination` leads to may be stored to, if it can be. `interruption` is null or writable. It may be null.
+int uvsim_try_copy(struct uvsim_cpu *cpu,
+                   void *destination,
+                   const void *source,
+                   size_t length,
+                   struct uvsim_interruption *interruption);
+
+// Makes a landing the newest of this thread, and returns it; use the macro `UVSIM_TRY`. From now on until `uvsim_landing_pop`,
+// or until something was delivered to it, it must stay where it is.
+//
+// # Safety
+// `landing` leads to a `uvsim_landing`. Its `buffer` is filled by `setjmp` before the host view is touched next.
+uvsim_landing *uvsim_landing_push(uvsim_landing *landing);
+
+// Takes a landing, and all that are newer, out of use. One that something was delivered to is out of use already.
+//
+// Answers: `UVSIM_E_ARGUMENT` (it is not in use on this thread); `UVSIM_OK`.
+//
+// # Safety
+// Landings that are in use on this thread are still there.
+int uvsim_landing_pop(uvsim_landing *landing);
 
 // What an answer means, in a few words. Never null, for any number; the text is valid for ever.
 const char *uvsim_strerror(int answer);
@@ -812,6 +1000,20 @@ int uvsim_sie(struct uvsim_cpu *cpu,
               uvsim_guest_fn guest,
               void *user,
               struct uvsim_exit *exit);
+
+// Takes a snapshot of the machine of a CPU, in place of the last one. Everything that decides what the machine does belongs
+// to it: storage, what the Ultravisor knows, random streams, injected answers, the clock, registers and translation buffers of
+// all CPUs. Who listens, and what translates, does not.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_OPERATING` (another CPU is started, or a device is at work);
+// `UVSIM_OK`.
+int uvsim_snapshot(struct uvsim_cpu *cpu);
+
+// Goes back to the snapshot, which stays. Costs what was touched since.
+//
+// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_OPERATING` (another CPU is started, or a device is at work);
+// `UVSIM_E_NO_SNAPSHOT`; `UVSIM_OK`. Unless it is `UVSIM_OK`, nothing has changed.
+int uvsim_restore(struct uvsim_cpu *cpu);
 
 // Loads a byte.
 //
@@ -926,6 +1128,20 @@ int uvsim_translate(struct uvsim_cpu *cpu,
                     uint64_t *absolute,
                     struct uvsim_interruption *interruption);
 
+// Has a translator answer in place of the tables of a space from now on, in every walk; the tables have their turn again if
+// `translator` is null. What it answers is buffered. Nothing is purged: that is for the host, with `uvsim_purge_page` or
+// `uvsim_idte_space`.
+//
+// Answers: those of every function; `UVSIM_OK`.
+//
+// # Safety
+// `translator` can be called with `user`, on all threads that use the machine, until another one has taken its place and
+// calls that began before are over.
+int uvsim_set_translator(struct uvsim_machine *machine,
+                         uint64_t asce,
+                         uvsim_translate_fn translator,
+                         void *user);
+
 // The version of the library as a text, such as `0.1.0`. Never null; the text is valid for ever.
 const char *uvsim_version(void);
 
@@ -937,3 +1153,44 @@ uint32_t uvsim_version_number(void);
 #endif  // __cplusplus
 
 #endif  /* UVSIM_H */
+
+#ifndef UVSIM_LANDING_H
+#define UVSIM_LANDING_H
+
+/* A place to which interruptions of raw accesses are delivered; see UVSIM_TRY. */
+struct uvsim_landing {
+    /* The library's own. */
+    uvsim_landing *previous;
+    uintptr_t mark;
+    /* What was delivered. */
+    uvsim_interruption interruption;
+    /* The pointer that was used. */
+    void *address;
+    /* The absolute address behind it. */
+    uint64_t absolute;
+    /* Zeros. */
+    uint64_t reserved[2];
+    /* Filled by UVSIM_TRY. */
+    jmp_buf buffer;
+};
+
+/* The library finds the buffer there. */
+typedef char uvsim_landing_buffer_is_at_64[offsetof(uvsim_landing, buffer) == 64 ? 1 : -1];
+
+/*
+ * Whether code that touches the host view goes on, as with setjmp: 1 at first; 0 when an interruption was delivered,
+ * which landing->interruption tells. In between comes uvsim_landing_pop(landing), on every way out of that code.
+ *
+ *     uvsim_landing landing;
+ *     if (UVSIM_TRY(&landing)) {
+ *         value = *pointer;
+ *         uvsim_landing_pop(&landing);
+ *     } else {
+ *         report(&landing.interruption);
+ *     }
+ *
+ * Local variables that the code changes, and that are used after a delivery, must be volatile.
+ */
+#define UVSIM_TRY(landing) (setjmp(uvsim_landing_push(landing)->buffer) == 0)
+
+#endif /* UVSIM_LANDING_H */

@@ -31,7 +31,7 @@ const HEADER: &str = include_str!("../../include/uvsim.h");
 /// As cargo names the libraries of this crate.
 const BUILT: &str = "libuvsim_capi";
 /// What `cargo rustc -p uvsim-capi --lib --crate-type staticlib -- --print native-static-libs` says, the C library
-/// left out; the `ci` script beside this crate compares.
+/// left out: every linker adds that. The `ci` script of this crate links with these and nothing else.
 const NATIVE_LIBRARIES: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl";
 
 fn main() -> ExitCode {

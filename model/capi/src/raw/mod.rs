@@ -61,7 +61,7 @@ const _: () = assert!(size_of::<uvsim_fault>() == 56);
 /// Is asked to make a frame accessible; answers `UVSIM_RETRY` or `UVSIM_DELIVER`.
 pub type uvsim_secure_access_fn = Option<unsafe extern "C" fn(user: *mut c_void, fault: *const uvsim_fault) -> c_int>;
 
-/// A place to which interruptions are delivered. In C, a `sigjmp_buf` named `buffer` follows, whose size only C knows.
+/// A place to which interruptions are delivered. In C, a `jmp_buf` named `buffer` follows, whose size only C knows.
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub struct uvsim_landing {
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn uvsim_try_copy(
 /// or until something was delivered to it, it must stay where it is.
 ///
 /// # Safety
-/// `landing` leads to a `uvsim_landing`. Its `buffer` is filled by `sigsetjmp` before the host view is touched next.
+/// `landing` leads to a `uvsim_landing`. Its `buffer` is filled by `setjmp` before the host view is touched next.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn uvsim_landing_push(landing: *mut uvsim_landing) -> *mut uvsim_landing {
     // SAFETY: the caller vouches for it.

@@ -1,4 +1,4 @@
-//! Landings: where an interruption that nobody repairs is delivered. The host's own `sigsetjmp` makes one, in the
+//! Landings: where an interruption that nobody repairs is delivered. The host's own `setjmp` makes one, in the
 //! macro `UVSIM_TRY`; the handler jumps to the newest.
 //!
 //! What is jumped over is host code, which knows, and the handler, which has nothing to drop.
@@ -11,7 +11,7 @@ use crate::raw::uvsim_landing;
 use core::ffi::{c_int, c_void};
 use core::ptr;
 
-/// Offset of the `sigjmp_buf`, which lies behind what Rust knows. The header asserts the same.
+/// Offset of the `jmp_buf`, which lies behind what Rust knows. The header asserts the same.
 const BUFFER: usize = size_of::<uvsim_landing>();
 
 /// Makes a landing the newest of this thread. One that is in use already is the newest again: those above it are gone.
@@ -95,19 +95,20 @@ pub(super) unsafe fn land(
     address: usize,
     absolute: u64,
 ) -> ! {
-    // SAFETY: it is in use, so its head may be written, and its buffer has been filled by `sigsetjmp`.
+    // SAFETY: it is in use, so its head may be written, and its buffer has been filled by `setjmp`.
     unsafe {
         Thread::with(|thread| thread.top.set((*landing).previous));
         (*landing).mark = 0;
         (*landing).interruption = interruption;
         (*landing).address = ptr::without_provenance_mut(address);
         (*landing).absolute = absolute;
-        siglongjmp(landing.byte_add(BUFFER).cast(), 1)
+        longjmp(landing.byte_add(BUFFER).cast(), 1)
     }
 }
 
 unsafe extern "C" {
-    fn siglongjmp(buffer: *mut c_void, value: c_int) -> !;
+    /// The handler has blocked no signal, so no mask has to be put back.
+    fn longjmp(buffer: *mut c_void, value: c_int) -> !;
 }
 
 #[cfg(test)]
