@@ -250,14 +250,14 @@ fn injected_answers_come_back_with_what_is_left_of_them() {
     });
 }
 
-/// Tables of a host space at 0x20_0000 that map page 3 to a frame.
+/// Tables of a host space at 1 GiB that map page 3 to a frame.
 struct Space;
 
-const SEGMENTS: u64 = 0x20_0000;
-const TABLE: u64 = 0x20_4000;
+const SEGMENTS: u64 = 0x4000_0000;
+const TABLE: u64 = 0x4000_4000;
 const ENTRY: u64 = TABLE + 3 * 8;
 const ASCE: Asce = Asce(SEGMENTS | 3);
-const FRAMES: [u64; 2] = [0x30_0000, 0x30_1000];
+const FRAMES: [u64; 2] = [0x4010_0000, 0x4010_1000];
 
 impl Space {
     fn lay(cpu: &mut HostCpu<'_>) {
@@ -328,6 +328,29 @@ fn purges_that_a_stopped_cpu_was_asked_for_are_not_lost_nor_done_too_early() {
         cpu.restore().unwrap();
         remap(&mut cpu, FRAMES[0]);
         assert_eq!(look(), 1);
+    }
+}
+
+/// A frame that changes its state voids translations to it. When that is taken back, so is this.
+#[test]
+fn a_stale_translation_comes_back_though_its_frame_has_changed() {
+    let (watched, bare) = (support::machine(config()), Machine::new(config()).unwrap());
+    for machine in [&*watched, &bare] {
+        let mut host = Host::ready(machine);
+        let guest = host.start(1);
+        Space::lay(&mut host.cpu);
+        assert_eq!(Space::look(&mut host.cpu), 1);
+        host.store_u64(ENTRY, FRAMES[1]);
+        host.cpu.snapshot().unwrap();
+        let frame = AbsoluteAddress(FRAMES[0]).frame();
+        for _ in 0..3 {
+            host.map(&guest, P, frame);
+            assert_eq!((host.import(&guest, P), host.export(frame)), (DONE, DONE));
+            assert_eq!(Space::look(&mut host.cpu), 2, "through the tables");
+            host.cpu.restore().unwrap();
+            assert_eq!(Space::look(&mut host.cpu), 1, "it is stale");
+            host.cpu.restore().unwrap();
+        }
     }
 }
 
