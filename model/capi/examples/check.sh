@@ -18,6 +18,9 @@ expect() {
 }
 
 expect 0 "all data of the guest have survived" "$out/host"
+expect 0 "all data of the guest have survived" "$out/host_raw"
+expect 0 "every misuse has its answer" "$out/misuse"
+expect 0 "every misuse of pointers has its answer" "$out/misuse_raw"
 expect 3 "caught: a device reads a guest page" "$out/host_buggy" io
 expect 3 "rule T11" "$out/host_buggy" io
 expect 3 "caught: storing a page of the image: program interruption 0x3d" "$out/host_buggy" reuse
