@@ -471,8 +471,8 @@ int uvsim_uvc_with(struct uvsim_cpu *cpu,
 // A device reads `length` bytes at an absolute address.
 //
 // Answers: those of every function; `UVSIM_E_NULL` (`buffer` is null, though there is a length); `UVSIM_E_ARGUMENT` (no
-// object is as long); `UVSIM_OUTSIDE` (not all of it is storage); `UVSIM_REFUSED` (a frame is secure; `failing` is the first
-// address in it); `UVSIM_OK`. What is refused has moved nothing, unless another CPU has secured a frame meanwhile.
+// object is as long, or it lies in a host view); `UVSIM_OUTSIDE` (not all of it is storage); `UVSIM_REFUSED` (a frame is
+// secure; `failing` is the first address in it); `UVSIM_OK`. What is refused has moved nothing, unless another CPU has secured a frame meanwhile.
 //
 // # Safety
 // `buffer` leads to `length` writable bytes; `failing` is null or writable. It may be null.
@@ -577,11 +577,16 @@ int uvsim_on_event(struct uvsim_machine *machine,
 // The guest loads `length` bytes.
 //
 // Answers: those of every function; `UVSIM_E_NOT_IN_SIE`; `UVSIM_E_NULL` (`buffer` is null, though there is a length);
-// `UVSIM_E_ARGUMENT` (no object is as long); `UVSIM_INTERRUPTED`, `UVSIM_EXIT` (nothing has been loaded); `UVSIM_OK`.
+// `UVSIM_E_ARGUMENT` (no object is as long, or it lies in a host view); `UVSIM_INTERRUPTED`, `UVSIM_EXIT` (nothing has been
+// loaded); `UVSIM_OK`.
 //
 // # Safety
 // `buffer` leads to `length` writable bytes; `exit` is null or writable. It may be null.
-int uvsim_guest_load(struct uvsim_cpu *cpu, uint64_t address, void *buffer, size_t length, struct uvsim_exit *exit);
+int uvsim_guest_load(struct uvsim_cpu *cpu,
+                     uint64_t address,
+                     void *buffer,
+                     size_t length,
+                     struct uvsim_exit *exit);
 
 // The guest stores `length` bytes.
 //
@@ -710,7 +715,7 @@ int uvsim_guest_registers(struct uvsim_cpu *cpu, struct uvsim_guest_register_set
 //
 // Answers: those of every function; `UVSIM_E_NULL` (`components` though there is a count, `header`, or the data of a
 // component); `UVSIM_E_ARGUMENT` (`header_length` is less than `UVSIM_IMAGE_HEADER_LENGTH`, a component is not of whole pages
-// at a page, two have bytes in common, a reserved member is not zero); `UVSIM_OK`.
+// at a page, two have bytes in common, data lie in a host view, a reserved member is not zero); `UVSIM_OK`.
 //
 // # Safety
 // `plan` is null or readable; `components` leads to `count` readable ones, the data of each to `length` readable and writable
@@ -750,7 +755,7 @@ int uvsim_page_state(struct uvsim_machine *machine, uint64_t configuration, uint
 // Reads storage past all access control.
 //
 // Answers: those of every function; `UVSIM_E_NULL` (`buffer` is null, though there is a length); `UVSIM_E_ARGUMENT` (no
-// object is as long); `UVSIM_OUTSIDE` (nothing has been read); `UVSIM_OK`.
+// object is as long, or it lies in a host view); `UVSIM_OUTSIDE` (nothing has been read); `UVSIM_OK`.
 //
 // # Safety
 // `buffer` leads to `length` writable bytes.
@@ -1082,7 +1087,7 @@ int uvsim_store64(struct uvsim_cpu *cpu, uint64_t address, uint64_t value, struc
 // Loads `length` bytes.
 //
 // Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_NULL` (`buffer` is null, though there is a length);
-// `UVSIM_E_ARGUMENT` (no object is as long); `UVSIM_INTERRUPTED`; `UVSIM_OK`.
+// `UVSIM_E_ARGUMENT` (no object is as long, or it lies in a host view); `UVSIM_INTERRUPTED`; `UVSIM_OK`.
 //
 // # Safety
 // `buffer` leads to `length` writable bytes of plain memory; `interruption` is null or writable. It may be null.

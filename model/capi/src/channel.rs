@@ -10,8 +10,8 @@ use uvsim_model::cpu::ChannelRefusal;
 /// A device reads `length` bytes at an absolute address.
 ///
 /// Answers: those of every function; `UVSIM_E_NULL` (`buffer` is null, though there is a length); `UVSIM_E_ARGUMENT` (no
-/// object is as long); `UVSIM_OUTSIDE` (not all of it is storage); `UVSIM_REFUSED` (a frame is secure; `failing` is the first
-/// address in it); `UVSIM_OK`. What is refused has moved nothing, unless another CPU has secured a frame meanwhile.
+/// object is as long, or it lies in a host view); `UVSIM_OUTSIDE` (not all of it is storage); `UVSIM_REFUSED` (a frame is
+/// secure; `failing` is the first address in it); `UVSIM_OK`. What is refused has moved nothing, unless another CPU has secured a frame meanwhile.
 ///
 /// # Safety
 /// `buffer` leads to `length` writable bytes; `failing` is null or writable. It may be null.

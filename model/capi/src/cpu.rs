@@ -12,9 +12,9 @@ use core::ptr::{null_mut, without_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::ffi::c_int;
 use std::sync::Arc;
+use uvsim_model::CpuError;
 use uvsim_model::cpu::{GuestCpu, HostCpu, SieExit};
 use uvsim_model::storage::{Asce, ProgramInterruption};
-use uvsim_model::{CpuError, Machine};
 
 /// A host CPU. What a pointer to it holds is a number: it is never dereferenced.
 #[derive(Debug)]
@@ -248,8 +248,8 @@ impl Station {
     fn start(room: Arc<Room>, number: u16) -> Result<Box<Self>, Fault> {
         room.join()?;
         // SAFETY: the machine lies in an `Arc` that this station holds until after `host` is gone.
-        let machine: &'static Machine = unsafe { &*(&raw const room.machine) };
-        match machine.cpu(number) {
+        let kept: &'static Room = unsafe { &*Arc::as_ptr(&room) };
+        match kept.machine.cpu(number) {
             Ok(host) => {
                 let host = Box::into_raw(Box::new(host));
                 Ok(Box::new(Self { guest: None, left: None, native: false, stay: 0, host, room }))

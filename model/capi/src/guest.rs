@@ -49,7 +49,8 @@ const _: () = assert!(size_of::<uvsim_guest_registers>() == 376);
 /// The guest loads `length` bytes.
 ///
 /// Answers: those of every function; `UVSIM_E_NOT_IN_SIE`; `UVSIM_E_NULL` (`buffer` is null, though there is a length);
-/// `UVSIM_E_ARGUMENT` (no object is as long); `UVSIM_INTERRUPTED`, `UVSIM_EXIT` (nothing has been loaded); `UVSIM_OK`.
+/// `UVSIM_E_ARGUMENT` (no object is as long, or it lies in a host view); `UVSIM_INTERRUPTED`, `UVSIM_EXIT` (nothing has been
+/// loaded); `UVSIM_OK`.
 ///
 /// # Safety
 /// `buffer` leads to `length` writable bytes; `exit` is null or writable. It may be null.

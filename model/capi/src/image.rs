@@ -2,7 +2,7 @@
 
 use crate::machine::{on_machine, uvsim_machine};
 use crate::result::{Fault, UVSIM_OK};
-use crate::storage::put;
+use crate::storage::{check_buffer, put};
 use std::ffi::{c_int, c_void};
 use uvsim::image::{Component, ImageKeys, Recipe, SeImage, USUAL_FLAGS, USUAL_PSW_MASK};
 use uvsim_model::address::PAGE_SIZE;
@@ -52,7 +52,7 @@ const _: () = assert!(size_of::<uvsim_image_plan>() == 64 && size_of::<uvsim_com
 ///
 /// Answers: those of every function; `UVSIM_E_NULL` (`components` though there is a count, `header`, or the data of a
 /// component); `UVSIM_E_ARGUMENT` (`header_length` is less than `UVSIM_IMAGE_HEADER_LENGTH`, a component is not of whole pages
-/// at a page, two have bytes in common, a reserved member is not zero); `UVSIM_OK`.
+/// at a page, two have bytes in common, data lie in a host view, a reserved member is not zero); `UVSIM_OK`.
 ///
 /// # Safety
 /// `plan` is null or readable; `components` leads to `count` readable ones, the data of each to `length` readable and writable
@@ -116,6 +116,7 @@ unsafe fn listed(components: *const uvsim_component, count: usize) -> Result<Vec
         if component.data.is_null() {
             return Err(Fault::null("the data of a component"));
         }
+        check_buffer(component.data, component.length)?;
         let whole =
             component.length > 0 && component.length.is_multiple_of(PAGE) && component.length <= isize::MAX as usize;
         if !whole || !component.address.is_multiple_of(PAGE_SIZE) {

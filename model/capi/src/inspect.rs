@@ -140,7 +140,7 @@ pub unsafe extern "C" fn uvsim_page_state(
 /// Reads storage past all access control.
 ///
 /// Answers: those of every function; `UVSIM_E_NULL` (`buffer` is null, though there is a length); `UVSIM_E_ARGUMENT` (no
-/// object is as long); `UVSIM_OUTSIDE` (nothing has been read); `UVSIM_OK`.
+/// object is as long, or it lies in a host view); `UVSIM_OUTSIDE` (nothing has been read); `UVSIM_OK`.
 ///
 /// # Safety
 /// `buffer` leads to `length` writable bytes.

@@ -5,6 +5,7 @@
 //! the caller's buffer.
 
 use crate::cpu::{ended, interrupted, on_host, uvsim_cpu, uvsim_interruption};
+use crate::raw::is_plain;
 use crate::result::{Fault, UVSIM_OK};
 use std::ffi::{c_int, c_void};
 use uvsim_model::address::VirtualAddress;
@@ -154,7 +155,7 @@ pub unsafe extern "C" fn uvsim_store64(
 /// Loads `length` bytes.
 ///
 /// Answers: those of every function; `UVSIM_E_IN_SIE`; `UVSIM_E_NULL` (`buffer` is null, though there is a length);
-/// `UVSIM_E_ARGUMENT` (no object is as long); `UVSIM_INTERRUPTED`; `UVSIM_OK`.
+/// `UVSIM_E_ARGUMENT` (no object is as long, or it lies in a host view); `UVSIM_INTERRUPTED`; `UVSIM_OK`.
 ///
 /// # Safety
 /// `buffer` leads to `length` writable bytes of plain memory; `interruption` is null or writable. It may be null.
@@ -319,13 +320,17 @@ pub(crate) unsafe fn readable<'a>(buffer: *const c_void, length: usize) -> Resul
     Ok(unsafe { core::slice::from_raw_parts(buffer.cast(), length) })
 }
 
-fn check_buffer(buffer: *const c_void, length: usize) -> Result<(), Fault> {
+pub(crate) fn check_buffer(buffer: *const c_void, length: usize) -> Result<(), Fault> {
     if buffer.is_null() && length > 0 {
         return Err(Fault::null("the buffer"));
     }
     let end = (buffer.addr() as u64).checked_add(length as u64);
     if length > isize::MAX as usize || end.is_none() {
         return Err(Fault::argument(format!("a buffer of {length:#x} bytes")));
+    }
+    // Nobody could tell what a fault in the middle of a call would mean.
+    if !is_plain(buffer, length) {
+        return Err(Fault::argument("the buffer lies in a host view: it has to be plain memory"));
     }
     Ok(())
 }

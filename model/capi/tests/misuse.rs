@@ -21,6 +21,7 @@ use uvsim_capi::machine::{
     uvsim_clock_advance, uvsim_machine, uvsim_machine_create, uvsim_machine_destroy, uvsim_storage_size,
 };
 use uvsim_capi::purge::uvsim_reset;
+use uvsim_capi::raw::{UVSIM_HOST_VIEW, uvsim_va};
 use uvsim_capi::result::*;
 use uvsim_capi::sie::{uvsim_sie, uvsim_sie_leave};
 use uvsim_capi::storage::{uvsim_load, uvsim_load64, uvsim_store64};
@@ -405,4 +406,23 @@ fn a_translator_that_calls_in_is_told_so_and_does_no_harm() {
     assert_eq!(uvsim_machine_destroy(machine), UVSIM_OK);
     assert_eq!(uvsim_cpu_stop(tried.elsewhere.1), UVSIM_OK);
     assert_eq!(uvsim_machine_destroy(elsewhere), UVSIM_OK);
+}
+
+#[test]
+fn a_buffer_in_a_host_view_is_told() {
+    let mut machine = null_mut();
+    // SAFETY: the text ends with a zero byte, the place is there.
+    let answer = unsafe { uvsim_machine_create(c"storage \"1MiB\"".as_ptr(), UVSIM_HOST_VIEW, &mut machine) };
+    assert_eq!(answer, UVSIM_OK, "{}", last_error());
+    let cpu = start(machine, 0);
+    let inside = uvsim_va(machine, 0x5000);
+    assert!(!inside.is_null());
+    // SAFETY: the library says that it looks where the buffer lies.
+    unsafe {
+        assert_eq!(uvsim_load(cpu, 0, inside, 8, null_mut()), UVSIM_E_ARGUMENT);
+        assert_eq!(uvsim_channel_read(machine, 0, inside.wrapping_sub(0x5004), 8, null_mut()), UVSIM_E_ARGUMENT);
+        assert_eq!(uvsim_load(cpu, 0, inside, 0, null_mut()), UVSIM_OK);
+    }
+    assert_eq!(uvsim_cpu_stop(cpu), UVSIM_OK);
+    assert_eq!(uvsim_machine_destroy(machine), UVSIM_OK);
 }
