@@ -16,7 +16,7 @@ pub(crate) use copy::{Stop, copy};
 pub(crate) use handler::ATTEMPTS;
 pub(crate) use landing::{pop, push};
 pub(crate) use thread::{cpu_started, cpu_stopped, inside, outside};
-pub(crate) use view::{Callback, View};
+pub(crate) use view::{Callback, View, is_plain};
 
 /// Makes sure that faults come to the handler.
 pub(crate) fn prepare() -> Result<(), std::io::ErrorKind> {
