@@ -231,6 +231,12 @@ pub unsafe extern "C" fn uvsim_landing_pop(landing: *mut uvsim_landing) -> c_int
     answer(|| if found { Ok(UVSIM_OK) } else { Err(Fault::argument("the landing is not in use on this thread")) })
 }
 
+/// Whether no byte of a stretch lies in a host view, so that touching it is no access to storage.
+#[must_use]
+pub fn is_plain(pointer: *const c_void, length: usize) -> bool {
+    engine::is_plain(pointer, length)
+}
+
 /// Opens the host view of a machine to the handler, if it has one.
 pub(crate) fn open(room: &Room) -> Result<(), Fault> {
     let Some(host_view) = room.machine.host_view() else { return Ok(()) };

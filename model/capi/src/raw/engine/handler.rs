@@ -30,9 +30,11 @@ use uvsim_model::storage::{AccessKind, AddressSpace, ProgramCode, ProgramInterru
 
 /// How often a callback is asked about one access before "retry" counts as "deliver".
 pub(crate) const ATTEMPTS: u32 = 10_000;
-/// How often an access to a frame that is open in the zone table, but not in the view, is tried again: some tenths of a
-/// second. Another thread is between the two changes; or the view does not follow any more.
-const PATIENCE: u32 = 1 << 18;
+/// How often an access to a frame that is open in the zone table, but not in the view, is tried again: some seconds, for
+/// most of these times wait. Another thread is between the two changes; or the view does not follow any more.
+const PATIENCE: u32 = 4_000;
+/// From which time on it waits a millisecond.
+const HASTE: u32 = 1_000;
 /// From which time on the processor is left to others in between.
 const EAGERNESS: u32 = 16;
 
@@ -133,8 +135,10 @@ fn open(touch: &Touch, view: &Look, thread: &Thread) -> Answer {
     }
     let repeats = thread.repeats(touch.pc, touch.address);
     if repeats < PATIENCE {
-        if repeats > EAGERNESS {
-            yield_processor();
+        match repeats {
+            0..=EAGERNESS => {}
+            ..=HASTE => yield_processor(),
+            _ => wait(),
         }
         return Answer::Again;
     }
@@ -280,6 +284,13 @@ unsafe extern "C" fn ask(argument: *mut c_void) {
 fn switch_alternate_stack(to: &stack_t) {
     // SAFETY: the memory of the stack is what the thread itself had set. A failure leaves things as they were.
     unsafe { libc::sigaltstack(to, ptr::null_mut()) };
+}
+
+/// Lets others run, for a millisecond at least.
+fn wait() {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    // SAFETY: the time is there, and what is left of it is not asked for.
+    unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
 }
 
 fn yield_processor() {

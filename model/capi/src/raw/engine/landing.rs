@@ -125,7 +125,7 @@ mod tests {
         // SAFETY: all four outlive this block.
         unsafe {
             assert_eq!(top(), None);
-            [a, b, c].map(|landing| push(landing));
+            [a, b, c].into_iter().for_each(|landing| push(landing));
             assert_eq!(top(), Some(c));
             assert!(!pop(never) && !pop(ptr::null_mut()));
             assert!(pop(b));
