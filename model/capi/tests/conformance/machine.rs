@@ -70,6 +70,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.settle("the end");
+            self.through_c.check_view();
             assert_eq!(self.difference(), None);
         }
     }

@@ -1,11 +1,11 @@
 //! What raw mode does instead: plain pointers into the host's view, and calls with native operands.
 
-use super::Mode;
 use super::host::HostCpu;
+use super::{Mode, interface};
 use core::ptr::NonNull;
 use model::address::{AbsoluteAddress, PAGE_SIZE, VirtualAddress};
 use model::cpu::Uvc;
-use model::storage::{ProgramInterruption, Teid};
+use model::storage::{ProgramCode, ProgramInterruption, Teid};
 use model::uvc::{Command, ConditionCode};
 
 /// Where raw mode does as the simulated one, and why.
@@ -54,14 +54,27 @@ impl HostCpu<'_> {
     }
 
     /// Loads through the view.
+    #[track_caller]
     pub(super) fn load_plainly(&mut self, from: NonNull<u8>, bytes: &mut [u8]) -> Result<(), ProgramInterruption> {
-        let done = self.through_c.copy_from_view(from, bytes);
-        done.map_err(|interruption| self.simulated(interruption))
+        self.plainly(|cpu| cpu.copy_from_view(from, bytes))
     }
 
     /// Stores through the view.
+    #[track_caller]
     pub(super) fn store_plainly(&mut self, to: NonNull<u8>, bytes: &[u8]) -> Result<(), ProgramInterruption> {
-        let done = self.through_c.copy_to_view(to, bytes);
+        self.plainly(|cpu| cpu.copy_to_view(to, bytes))
+    }
+
+    /// A plain access, in which every secure-storage access comes from one fault that the system has reported.
+    #[track_caller]
+    fn plainly(
+        &mut self,
+        access: impl FnOnce(&mut interface::Cpu) -> Result<(), ProgramInterruption>,
+    ) -> Result<(), ProgramInterruption> {
+        let before = self.machine.through_c.faults();
+        let done = access(&mut self.through_c);
+        let refused = done.is_err_and(|it| it.code == ProgramCode::SecureStorageAccess);
+        assert_eq!(self.machine.through_c.faults() - before, u64::from(refused), "faults of a plain access");
         done.map_err(|interruption| self.simulated(interruption))
     }
 
@@ -101,7 +114,7 @@ impl HostCpu<'_> {
         let done = if self.calls.is_multiple_of(2) && operands.may_lie_on_stack(instruction) {
             self.uvc_on_stack(instruction, operands)
         } else {
-            self.through_c.uvc(Uvc { r2: operands.block.as_ptr().expose_provenance() as u64, ..instruction })
+            self.uvc_in_view(instruction, operands)
         };
         if header {
             self.put_header(operands, operands.fields[1]);
@@ -113,10 +126,17 @@ impl HostCpu<'_> {
     fn uvc_on_stack(&mut self, instruction: Uvc, operands: Operands) -> Result<ConditionCode, ProgramInterruption> {
         let mut block = OnStack([0; LONGEST]);
         let length = operands.length.max(8);
-        self.through_c.copy_from_view(operands.block, &mut block.0[..length])?;
+        if self.through_c.copy_from_view(operands.block, &mut block.0[..length]).is_err() {
+            // It is a secure frame that the call has to refuse.
+            return self.uvc_in_view(instruction, operands);
+        }
         let done = self.through_c.uvc(Uvc { r2: block.0.as_mut_ptr().expose_provenance() as u64, ..instruction })?;
         self.through_c.copy_to_view(operands.block, &block.0[..length])?;
         Ok(done)
+    }
+
+    fn uvc_in_view(&mut self, instruction: Uvc, operands: Operands) -> Result<ConditionCode, ProgramInterruption> {
+        self.through_c.uvc(Uvc { r2: operands.block.as_ptr().expose_provenance() as u64, ..instruction })
     }
 
     /// Where a block lies that cannot be stored to, the call will say so as well.
@@ -141,13 +161,19 @@ impl HostCpu<'_> {
 }
 
 impl Operands {
-    /// Whether it makes no difference where the block lies: the call takes no frames but one that it names, and not
-    /// the one in which the block is (D5).
+    /// Whether it makes no difference where the block lies: it is aligned, and the call takes or opens no frames but one
+    /// that it names, which is not the one that holds the block (D5).
     fn may_lie_on_stack(self, instruction: Uvc) -> bool {
         let takes = matches!(
             self.command,
-            Some(Command::InitUv | Command::CreateSecCpu | Command::ConvToSecStor | Command::UnpackImg)
-        );
+            Some(
+                Command::InitUv
+                    | Command::CreateSecCpu
+                    | Command::ConvToSecStor
+                    | Command::UnpackImg
+                    | Command::SetUnsharedAll
+            )
+        ) || !instruction.r2.is_multiple_of(8);
         !takes && self.length <= LONGEST && self.fields[0] / PAGE_SIZE != instruction.r2 / PAGE_SIZE
     }
 }

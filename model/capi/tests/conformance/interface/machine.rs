@@ -1,9 +1,10 @@
 //! Machines, events and the channel subsystem.
 
 use super::super::events::{Queue, Told};
+use super::raw::{self, Faults};
 use super::{Cpu, done, told};
 use core::ffi::{c_int, c_void};
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use model::address::AbsoluteAddress;
 use model::cpu::ChannelRefusal;
 use model::uvc::Command;
@@ -21,8 +22,11 @@ use uvsim_capi::result::{UVSIM_E_ARGUMENT, UVSIM_E_OPERATING, UVSIM_OK, UVSIM_OU
 /// A machine of the C interface.
 #[derive(Debug)]
 pub struct Machine {
-    handle: *mut uvsim_machine,
+    pub(super) handle: *mut uvsim_machine,
     behind: Behind,
+    /// Where the host's view begins, on a machine that has one.
+    pub(super) view: Option<NonNull<u8>>,
+    pub(super) faults: Box<Faults>,
     /// What the callback adds to: it stays where it is as long as the machine.
     _events: Arc<Queue<Told>>,
 }
@@ -42,12 +46,14 @@ impl Machine {
         let config = CString::new(config).expect("a text without zero bytes");
         let mut handle = null_mut();
         // SAFETY: the text ends with a zero byte; the place is a local variable.
-        done(unsafe { uvsim_machine_create(config.as_ptr(), u32::from(host_view), &mut handle) });
+        done(unsafe { uvsim_machine_create(config.as_ptr(), if host_view { raw::FLAG } else { 0 }, &mut handle) });
         let behind = Behind::of(handle).expect("the handle is new");
         let user = Arc::as_ptr(&events).cast_mut().cast::<c_void>();
         // SAFETY: the callback gets a queue that lives as long as the machine, and may be used by all threads.
         done(unsafe { uvsim_on_event(handle, Some(add), user) });
-        Self { handle, behind, _events: events }
+        let faults = Box::default();
+        let view = host_view.then(|| raw::open(handle, &faults));
+        Self { handle, behind, view, faults, _events: events }
     }
 
     /// The machine itself, to look at.
