@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use uvsim_benches::limits::aes_is_accelerated;
 use uvsim_benches::sections::{
-    Plan, access, arrival, boot, calls, lanes, paging, replay, snapshot, tebibyte, virtio, workload,
+    Plan, access, arrival, boot, calls, interface, lanes, paging, replay, snapshot, tebibyte, virtio, workload,
 };
 use uvsim_benches::table::{HEAD, Row};
 
@@ -11,11 +11,12 @@ use uvsim_benches::table::{HEAD, Row};
 type Section = fn(&Plan) -> Vec<Row>;
 
 /// The sections by name.
-const SECTIONS: [(&str, Section); 11] = [
+const SECTIONS: [(&str, Section); 12] = [
     ("paging", paging),
     ("arrival", arrival),
     ("access", access),
     ("calls", calls),
+    ("interface", interface),
     ("snapshot", snapshot),
     ("boot", boot),
     ("workload", workload::workload),

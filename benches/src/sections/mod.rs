@@ -3,6 +3,7 @@
 mod access;
 mod boot;
 mod calls;
+mod interface;
 pub mod lanes;
 mod paging;
 pub mod replay;
@@ -14,6 +15,7 @@ pub mod workload;
 pub use access::access;
 pub use boot::boot;
 pub use calls::calls;
+pub use interface::interface;
 pub use paging::{arrival, paging};
 pub use snapshot::snapshot;
 pub use virtio::virtio;

@@ -127,7 +127,7 @@ fn two_threads_and_two_machines() {
                         assert_ne!(kernel.load_u64(guest.frames + page * 0x1000), 0);
                     }
                 }
-                assert_eq!(cpus.map(uvsim_cpu_stop), [UVSIM_OK; 2]);
+                assert_eq!(cpus.map(|cpu| uvsim_cpu_stop(cpu)), [UVSIM_OK; 2]);
             });
         }
     });

@@ -40,6 +40,11 @@ impl Journal {
         self.frames.push(kept);
     }
 
+    /// The frames.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &KeptFrame> {
+        self.frames.iter()
+    }
+
     /// Calls `visit` with every frame and its bytes, and forgets all.
     pub(super) fn take(&mut self, mut visit: impl FnMut(&KeptFrame, Option<&PageBytes>)) {
         let mut pages = self.pages.iter();

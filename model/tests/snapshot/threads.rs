@@ -43,7 +43,7 @@ fn two_cpus_store_to_a_frame_for_the_first_time_at_once() {
             }
         });
         for number in [1, 2] {
-            let mine = AT + u64::from(number - 1) * 2048;
+            let mine = AT + (number - 1) * 2048;
             assert_eq!(cpu.load_u64(VirtualAddress(mine)), Ok(round << 8 | number), "a store is lost");
         }
         cpu.restore().unwrap();

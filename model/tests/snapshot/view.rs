@@ -51,7 +51,12 @@ impl View {
             let owner = state.registration().and_then(|(domain, _)| machine.owner(domain));
             view.zone.insert(frame, (state, owner));
         });
-        machine.visit_storage(|frame, bytes| drop(view.storage.insert(frame, Box::new(*bytes))));
+        // Which of the others may hold something the machine remembers, but it decides nothing.
+        machine.visit_storage(|frame, bytes| {
+            if *bytes != [0; 4096] {
+                view.storage.insert(frame, Box::new(*bytes));
+            }
+        });
         view
     }
 

@@ -127,17 +127,11 @@ impl Storage {
             return;
         }
         // The host's stores leave no marks, but only memory that was touched can hold anything.
-        let touch = |frame| {
+        view.visit_backed(stretch, |frame| {
             if let Some(place) = self.place(frame) {
                 place.touch(self, frame);
             }
-        };
-        // To ask the system costs more than to clear a page or two.
-        if stretch.end - stretch.start <= 2 {
-            stretch.map(FrameNumber).for_each(touch);
-        } else {
-            view.visit_backed(stretch, touch);
-        }
+        });
     }
 }
 
@@ -229,7 +223,12 @@ mod mapped {
                     Err(rustix::io::Errno::NXIO) => return,
                     Err(_) => at,
                 };
-                let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(data)).unwrap_or(end);
+                if data >= end {
+                    return;
+                }
+                // Mostly it is one frame, of which nothing more is to be asked.
+                let last = data + PAGE_SIZE >= end;
+                let hole = if last { end } else { rustix::fs::seek(&self.file, SeekFrom::Hole(data)).unwrap_or(end) };
                 (data / PAGE_SIZE..hole.min(end).div_ceil(PAGE_SIZE)).map(FrameNumber).for_each(&mut visit);
                 at = hole.max(at + 1);
             }

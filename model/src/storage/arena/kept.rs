@@ -34,16 +34,25 @@ impl Storage {
     /// Puts back every frame that has changed since the snapshot. Nobody may access storage meanwhile.
     pub(crate) fn restore(&self) {
         self.count_host_stores();
-        let mut changed = Vec::new();
-        self.journal.lock().take(|kept, bytes| {
-            self.put_back(kept, bytes);
-            if self.has_view() {
-                changed.push(kept.frame);
-            }
-        });
-        changed.sort_unstable();
-        self.settle(changed.into_iter());
+        if self.has_view() {
+            self.put_back_protections();
+        }
+        self.journal.lock().take(|kept, bytes| self.put_back(kept, bytes));
         self.keep_what_the_host_sees();
+    }
+
+    /// Makes the host's view what the zone entries of the snapshot say. To shut a frame leaves a mark on it, so this comes
+    /// before the marks.
+    fn put_back_protections(&self) {
+        let mut frames: Vec<FrameNumber> = Vec::new();
+        for kept in self.journal.lock().frames() {
+            if let Some(place) = self.place(kept.frame) {
+                place.keeper().zone.store(kept.zone.bits(), Ordering::Release);
+                frames.push(kept.frame);
+            }
+        }
+        frames.sort_unstable();
+        self.settle(frames.into_iter());
     }
 
     fn put_back(&self, kept: &KeptFrame, bytes: Option<&PageBytes>) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::address::PageIndex;
-use crate::storage::zone::Domain;
+use crate::storage::zone::{Domain, FrameState};
 use proptest::prelude::*;
 
 #[test]
