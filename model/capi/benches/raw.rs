@@ -45,8 +45,8 @@ fn accesses(criterion: &mut Criterion) {
         at = (at + 0x1008) & 0xf_fff8;
         at
     };
-    // SAFETY: inside the vector, and inside storage.
     group.bench_function("plain memory", |bencher| {
+        // SAFETY: inside the vector.
         bencher.iter(|| unsafe { words.as_ptr().byte_add(next()).read_volatile() });
     });
     group.bench_function("host view", |bencher| bencher.iter(|| kernel.load_u64(0x10_0000 + next() as u64)));

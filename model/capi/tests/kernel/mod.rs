@@ -129,7 +129,7 @@ pub fn call(cpu: *mut uvsim_cpu, command: Command, fields: &[(usize, u64)]) -> c
 fn block(command: Command, fields: &[(usize, u64)]) -> [u64; 64] {
     let mut block = [0; 64];
     block[0] = u64::from(command.usual_length()) | u64::from(command.code()) << 16;
-    assert!(cfg!(target_endian = "little"));
+    const { assert!(cfg!(target_endian = "little")) };
     fields.iter().for_each(|&(offset, value)| block[offset / 8] = value);
     block
 }

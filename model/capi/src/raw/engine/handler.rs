@@ -135,10 +135,10 @@ fn open(touch: &Touch, view: &Look, thread: &Thread) -> Answer {
     }
     let repeats = thread.repeats(touch.pc, touch.address);
     if repeats < PATIENCE {
-        match repeats {
-            0..=EAGERNESS => {}
-            ..=HASTE => yield_processor(),
-            _ => wait(),
+        if repeats > HASTE {
+            wait();
+        } else if repeats > EAGERNESS {
+            yield_processor();
         }
         return Answer::Again;
     }

@@ -22,13 +22,16 @@ const SIZE: usize = 3 << 30;
 /// Base storage of the Ultravisor begins here: frames that are secure.
 const SECURE: usize = 2 << 30;
 
+/// Address, absolute address, code, TEID, whether it was a store, attempt.
+type Told = (usize, u64, u16, u64, u32, u32);
+
 /// A machine with its base storage donated.
 struct Stage {
     view: View,
     base: *mut u8,
     machine: Box<Machine>,
     called: AtomicU32,
-    latest: Mutex<Option<(usize, u64, u16, u64, u32, u32)>>,
+    latest: Mutex<Option<Told>>,
 }
 
 // SAFETY: the memory is plain bytes of these tests, which touch a byte from one thread at a time.

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!([cpu(7), cpu(8)], [0, 80]);
         (0..100).for_each(|number| cpu_started(9, 90 + number));
         assert_eq!(cpu(9), 90);
-        (0..200).for_each(|number| cpu_stopped(number));
+        (0..200).for_each(cpu_stopped);
         cpu_started(7, 71);
         assert_eq!(cpu(7), 71);
     }
