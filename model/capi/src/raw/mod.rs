@@ -21,7 +21,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use uvsim_model::address::AbsoluteAddress;
 
-pub(crate) use engine::{View, cpu_started, cpu_stopped, inside, is_plain, outside};
+pub(crate) use engine::{View, cpu_started, cpu_stopped, inside, outside};
 
 /// Flag of `uvsim_machine_create`: the machine has a host view.
 pub const UVSIM_HOST_VIEW: u32 = 1;
