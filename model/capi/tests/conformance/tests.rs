@@ -75,7 +75,7 @@ fn raw_mode_is_for_what_means_the_same_with_pointers() {
     let mut cpu = machine.cpu(0).unwrap();
     let raw = crate::MODE == Mode::Raw;
     let size = machine.twin.storage_size();
-    assert_eq!(SIMULATED.len(), 7);
+    assert_eq!(SIMULATED.len(), 8);
     assert_eq!(cpu.pointer(VirtualAddress(size - 8), 8).is_some(), raw);
     assert_eq!(cpu.pointer(VirtualAddress(size - 8), 9), None, "beyond storage");
     assert_eq!(cpu.pointer(VirtualAddress(u64::MAX), 8), None, "beyond storage");
