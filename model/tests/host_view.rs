@@ -8,6 +8,7 @@ mod scene;
 mod support;
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsRawFd, OwnedFd};
 use support::{BLOCK, DONE, Host, UV_BASE, config, refused};
 use uvsim_model::address::{AbsoluteAddress, FrameNumber, PageIndex};
 use uvsim_model::config::MachineConfig;
@@ -39,6 +40,28 @@ fn write(machine: &Machine, address: u64, bytes: &[u8]) -> bool {
     // SAFETY: the buffer is ours, and the system checks the other side, which is storage of a machine.
     let done = unsafe { libc::process_vm_writev(libc::getpid(), &raw const here, 1, &raw const there, 1, 0) };
     done == bytes.len() as isize
+}
+
+/// Loads that a processor makes in the name of this process. What `look` does will not do where protections change
+/// meanwhile: the system looks at them first and copies then, by a mapping of its own.
+struct Loads(OwnedFd);
+
+impl Loads {
+    fn new() -> Self {
+        let file = rustix::fs::memfd_create(c"loads", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        Self(file)
+    }
+
+    /// A page. `None` if a load faults.
+    fn page(&self, from: usize) -> Option<[u8; 4096]> {
+        let from = core::ptr::with_exposed_provenance(from);
+        // SAFETY: the system loads by the mappings of this process, and answers if they do not let it.
+        let done = unsafe { libc::pwrite(self.0.as_raw_fd(), from, 4096, 0) };
+        let mut bytes = [0; 4096];
+        let read = rustix::io::pread(&self.0, &mut bytes, 0).unwrap();
+        (done == 4096 && read == 4096).then_some(bytes)
+    }
 }
 
 fn is_shut(machine: &Machine, frame: FrameNumber) -> bool {
@@ -247,10 +270,12 @@ fn no_plaintext_ever_shows_while_pages_come_and_go() {
     host.guest_store(&guest, P.0 * 4096, &[0x5a; 4096]).unwrap();
     assert_eq!(host.export(frame), DONE);
     let (over, seen) = (AtomicBool::new(false), AtomicBool::new(false));
+    let from = machine.host_view().unwrap().pointer(frame.address()).unwrap().as_ptr().expose_provenance();
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let loads = Loads::new();
             while !over.load(Ordering::Relaxed) {
-                if let Some(bytes) = look(&machine, frame.address().0, 4096) {
+                if let Some(bytes) = loads.page(from) {
                     let plain = bytes.windows(16).any(|window| window == [0x5a; 16]);
                     seen.fetch_or(plain, Ordering::Relaxed);
                 }

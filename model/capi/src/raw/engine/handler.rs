@@ -143,10 +143,8 @@ fn open(touch: &Touch, view: &Look, thread: &Thread) -> Answer {
         return Answer::Again;
     }
     thread.forget_repeats();
-    let line = Line::new()
-        .text("the host view does not let ")
-        .hex(touch.address as u64)
-        .text(" be accessed, though absolute ");
+    let mut line = Line::new();
+    line.text("the host view does not let ").hex(touch.address as u64).text(" be accessed, though absolute ");
     line.hex(view.absolute).text(" is not secure").emit();
     bad_pointer(touch)
 }
@@ -199,6 +197,7 @@ fn shown(interruption: ProgramInterruption) -> uvsim_interruption {
     uvsim_interruption { code: interruption.code.number(), reserved: [0; 3], teid: interruption.teid.0 }
 }
 
+#[inline(never)]
 fn last_words(touch: &Touch, view: &Look, why: &str) {
     let access = match touch.kind {
         AccessKind::Fetch => "load from",
@@ -206,9 +205,10 @@ fn last_words(touch: &Touch, view: &Look, why: &str) {
         AccessKind::Instruction => "instruction fetch from",
     };
     let frame = AbsoluteAddress(view.absolute).frame();
-    let line = Line::new().text("secure-storage access (0x3d) at ").hex(touch.address as u64).text(": ").text(access);
-    let line = line.text(" absolute ").hex(view.absolute).text("; frame ").hex(frame.0);
-    let line = line.text(" is secure, owned by ").owner(view.state);
+    let mut line = Line::new();
+    line.text("secure-storage access (0x3d) at ").hex(touch.address as u64).text(": ").text(access);
+    line.text(" absolute ").hex(view.absolute).text("; frame ").hex(frame.0);
+    line.text(" is secure, owned by ").owner(view.state);
     line.text(" (T2, T3); ").text(why).text("; instruction at ").hex(touch.pc as u64).emit();
 }
 

@@ -4,7 +4,7 @@
 
 use uvsim_model::storage::{Donation, FrameState};
 
-/// A line being made. What does not fit is left out.
+/// A line being made. What does not fit is left out. It is made in its place: an alternate stack has no room for copies.
 #[derive(Debug)]
 pub(super) struct Line {
     bytes: [u8; 512],
@@ -14,11 +14,13 @@ pub(super) struct Line {
 impl Line {
     /// Begins with the name of the library.
     pub(super) fn new() -> Self {
-        Self { bytes: [0; 512], len: 0 }.text("uvsim: ")
+        let mut line = Self { bytes: [0; 512], len: 0 };
+        line.text("uvsim: ");
+        line
     }
 
     /// Appends a text.
-    pub(super) fn text(mut self, text: &str) -> Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         // One byte is kept for the end of the line.
         let room = self.bytes.len() - 1 - self.len;
         let taken = text.len().min(room);
@@ -28,16 +30,16 @@ impl Line {
     }
 
     /// Appends a number as `0x…`.
-    pub(super) fn hex(self, number: u64) -> Self {
+    pub(super) fn hex(&mut self, number: u64) -> &mut Self {
         self.text("0x").digits(number, 16)
     }
 
     /// Appends a number.
-    pub(super) fn decimal(self, number: u64) -> Self {
+    pub(super) fn decimal(&mut self, number: u64) -> &mut Self {
         self.digits(number, 10)
     }
 
-    fn digits(self, mut number: u64, base: u64) -> Self {
+    fn digits(&mut self, mut number: u64, base: u64) -> &mut Self {
         let mut digits = [0; 20];
         let mut first = digits.len();
         loop {
@@ -53,7 +55,7 @@ impl Line {
     }
 
     /// Appends whose a secure frame is.
-    pub(super) fn owner(self, state: FrameState) -> Self {
+    pub(super) fn owner(&mut self, state: FrameState) -> &mut Self {
         match state {
             FrameState::Donated(Donation::Base) => self.text("the Ultravisor (base storage)"),
             FrameState::Donated(Donation::ConfigurationBase(domain)) => {
@@ -73,7 +75,7 @@ impl Line {
     }
 
     /// Writes the line.
-    pub(super) fn emit(mut self) {
+    pub(super) fn emit(&mut self) {
         self.bytes[self.len] = b'\n';
         let mut rest = &self.bytes[..=self.len];
         while !rest.is_empty() {
@@ -95,8 +97,9 @@ mod tests {
 
     #[test]
     fn lines_say_what_they_should() {
-        let line = Line::new().hex(0x3d).text(" of ").decimal(u64::MAX).text(", ");
-        let line = line.owner(FrameState::Secure(Domain(7), PageIndex(0x12)));
+        let mut line = Line::new();
+        line.hex(0x3d).text(" of ").decimal(u64::MAX).text(", ");
+        line.owner(FrameState::Secure(Domain(7), PageIndex(0x12)));
         assert_eq!(
             core::str::from_utf8(&line.bytes[..line.len]),
             Ok("uvsim: 0x3d of 18446744073709551615, configuration 7 (page 0x12)")
