@@ -7,7 +7,7 @@ mod kernel;
 
 use core::ffi::{c_int, c_void};
 use core::ptr::{null, null_mut, without_provenance_mut};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use kernel::{Kernel, NOTHING, UV_BASE, call, export, make_accessible};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command as Process, Output};
@@ -312,6 +312,48 @@ fn other_faults_go_to_whoever_handled_them_before() {
         return;
     }
     assert_eq!(victim("other_faults_go_to_whoever_handled_them_before").status.code(), Some(77));
+}
+
+#[test]
+fn a_handler_in_front_may_block_signals() {
+    static BEHIND: AtomicUsize = AtomicUsize::new(0);
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    unsafe extern "C" fn in_front(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+        let behind = core::ptr::with_exposed_provenance::<()>(BEHIND.load(Ordering::Relaxed));
+        // SAFETY: it was installed with SA_SIGINFO, and gets what this handler got.
+        unsafe {
+            let behind: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = core::mem::transmute(behind);
+            behind(signal, info, context);
+        }
+    }
+    /// Touches the next frame first, if it is the first that is asked.
+    unsafe extern "C" fn touch_another(user: *mut c_void, fault: *const uvsim_fault) -> c_int {
+        // SAFETY: the library passes a fault; the frame behind its own is storage as well.
+        unsafe {
+            if ASKED.fetch_add(1, Ordering::Relaxed) == 0 {
+                (*fault).address.byte_add(0x1000).cast::<u8>().read_volatile();
+            }
+            make_accessible(user, fault)
+        }
+    }
+    if is_victim() {
+        let (kernel, cpu) = Kernel::ready(1);
+        ask(&kernel, touch_another);
+        let guest = kernel.guest(cpu, HERE, 1, 1);
+        // SAFETY: the structures are plain data; the handler does what handlers may.
+        unsafe {
+            let (mut new, mut old): (libc::sigaction, libc::sigaction) = (core::mem::zeroed(), core::mem::zeroed());
+            new.sa_sigaction = in_front as *const () as usize;
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigfillset(&raw mut new.sa_mask);
+            assert_eq!(libc::sigaction(libc::SIGSEGV, &raw const new, &raw mut old), 0);
+            BEHIND.store(old.sa_sigaction, Ordering::Relaxed);
+        }
+        assert_eq!((guest.import(cpu, 0), guest.import(cpu, 1)), (0, 0));
+        assert_ne!(kernel.load_u64(guest.frames), 0);
+        std::process::exit(70 + ASKED.load(Ordering::Relaxed) as i32);
+    }
+    assert_eq!(victim("a_handler_in_front_may_block_signals").status.code(), Some(72));
 }
 
 #[test]

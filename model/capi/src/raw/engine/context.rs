@@ -28,6 +28,14 @@ impl Context<'_> {
     pub(super) fn set_alternate_stack(&mut self, stack: stack_t) {
         self.0.uc_stack = stack;
     }
+
+    /// Makes the signal mask of the thread that of the interrupted code again. The library's handler blocks nothing, but
+    /// the kernel may have started another's, which called this one: ThreadSanitizer's blocks all signals, and that of a
+    /// program its own.
+    pub(super) fn restore_signal_mask(&self) {
+        // SAFETY: the mask is plain data; a failure leaves things as they were.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0.uc_sigmask, core::ptr::null_mut()) };
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

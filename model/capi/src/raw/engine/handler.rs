@@ -10,6 +10,7 @@
 //! Rust's standard library and AddressSanitizer do, for stack overflows; they are a few KiB. So SA_ONSTACK is set, for
 //! the handlers that come after this one in the chain; but the callback runs on the stack that was interrupted,
 //! where there is room, with the alternate stack switched off, so that a fault in the callback finds its place below.
+//! Signals are blocked there as they were in the interrupted code, and after a landing as well.
 
 #![allow(unsafe_code, reason = "signal handling; see the SAFETY comments")]
 
@@ -79,12 +80,15 @@ pub(super) unsafe extern "C" fn handle(signal: c_int, info: *mut siginfo_t, cont
     match answer {
         Answer::Again => {}
         Answer::At(pc) => frame.set_pc(pc),
-        // SAFETY: `answer` found the landing in use and in reach. Nothing in this frame has anything to drop, and the
-        // code above is the host's own.
-        Answer::Land(landing, interruption, absolute) => unsafe {
-            *libc::__errno_location() = errno;
-            landing::land(landing, shown(interruption), address, absolute)
-        },
+        Answer::Land(landing, interruption, absolute) => {
+            frame.restore_signal_mask();
+            // SAFETY: `answer` found the landing in use and in reach. Nothing in this frame has anything to drop, and
+            // the code above is the host's own.
+            unsafe {
+                *libc::__errno_location() = errno;
+                landing::land(landing, shown(interruption), address, absolute)
+            }
+        }
         // SAFETY: the arguments are passed on as they came.
         Answer::Chain => unsafe { chain::pass_on(signal, code, info, context) },
         // SAFETY: abort can be called anywhere.
@@ -238,6 +242,7 @@ impl Consultation {
 
 /// Asks the host, on the stack that was interrupted. `None` if it is being asked too often already.
 fn consult(mut consultation: Consultation, thread: &Thread, frame: &Context<'_>) -> Option<c_int> {
+    frame.restore_signal_mask();
     let argument = (&raw mut consultation).cast::<c_void>();
     let (alternate, stack) = (frame.alternate_stack(), frame.stack_pointer());
     // A stack in absolute storage could be what is secure.

@@ -107,7 +107,7 @@ pub(super) unsafe fn land(
 }
 
 unsafe extern "C" {
-    /// The handler has blocked no signal, so no mask has to be put back.
+    /// The mask of signals is none of its business: the handler has put it back.
     fn longjmp(buffer: *mut c_void, value: c_int) -> !;
 }
 
