@@ -181,8 +181,8 @@ impl Conversion<'_> {
                 call.fields.sort_by_key(|(field, _)| field.offset);
                 push(Verb::GuestUvc { guest: *guest, call });
             }
-            verb => match pages_of(verb) {
-                Some(pages) => each(pages).for_each(|one| {
+            verb => match pages(verb) {
+                Some(pages) => each(*pages).for_each(|one| {
                     let mut verb = verb.clone();
                     if let Some(pages) = pages_mut(&mut verb) {
                         *pages = one;
@@ -196,34 +196,41 @@ impl Conversion<'_> {
     }
 }
 
-fn pages_of(verb: &Verb) -> Option<Pages> {
-    pages_mut(&mut verb.clone()).copied()
+macro_rules! pages_of {
+    ($verb:expr) => {
+        match $verb {
+            Verb::HostRead { pages, .. }
+            | Verb::HostWrite { pages, .. }
+            | Verb::HostFlip { pages, .. }
+            | Verb::HostExport { pages }
+            | Verb::HostImport { pages }
+            | Verb::HostDestroy { pages }
+            | Verb::HostPin { pages }
+            | Verb::HostUnpin { pages }
+            | Verb::HostMakeAccessible { pages }
+            | Verb::HostPageOut { pages }
+            | Verb::HostPageIn { pages }
+            | Verb::HostMove { pages, .. }
+            | Verb::HostRemap { pages, .. }
+            | Verb::HostCopy { pages, .. }
+            | Verb::HostUnmap { pages, .. }
+            | Verb::DeviceRead { pages, .. }
+            | Verb::DeviceWrite { pages, .. }
+            | Verb::GuestRead { pages, .. }
+            | Verb::GuestWrite { pages, .. }
+            | Verb::GuestShare { pages }
+            | Verb::GuestUnshare { pages } => Some(pages),
+            _ => None,
+        }
+    };
 }
 
-/// The pages of a verb that names some.
+/// The pages of a verb that does something to some.
+pub(super) fn pages(verb: &Verb) -> Option<&Pages> {
+    pages_of!(verb)
+}
+
+/// The same, to be changed.
 pub(super) fn pages_mut(verb: &mut Verb) -> Option<&mut Pages> {
-    match verb {
-        Verb::HostRead { pages, .. }
-        | Verb::HostWrite { pages, .. }
-        | Verb::HostFlip { pages, .. }
-        | Verb::HostExport { pages }
-        | Verb::HostImport { pages }
-        | Verb::HostDestroy { pages }
-        | Verb::HostPin { pages }
-        | Verb::HostUnpin { pages }
-        | Verb::HostMakeAccessible { pages }
-        | Verb::HostPageOut { pages }
-        | Verb::HostPageIn { pages }
-        | Verb::HostMove { pages, .. }
-        | Verb::HostRemap { pages, .. }
-        | Verb::HostCopy { pages, .. }
-        | Verb::HostUnmap { pages, .. }
-        | Verb::DeviceRead { pages, .. }
-        | Verb::DeviceWrite { pages, .. }
-        | Verb::GuestRead { pages, .. }
-        | Verb::GuestWrite { pages, .. }
-        | Verb::GuestShare { pages }
-        | Verb::GuestUnshare { pages } => Some(pages),
-        _ => None,
-    }
+    pages_of!(verb)
 }

@@ -1,6 +1,7 @@
 //! Runs of scenarios that a fuzzer has come up with: how large they may be, and what must hold for every one.
 
 use super::{Fault, ensure};
+use crate::fuzz::convert::pages;
 use crate::run::human::Human;
 use crate::run::json::Json;
 use crate::run::{self, Counts, Options, Status};
@@ -99,29 +100,11 @@ fn of_verb(verb: &Verb) -> u64 {
     const CALL: u64 = 4;
     /// All that a guest has.
     const GUEST: u64 = 256;
+    if let Some(pages) = pages(verb) {
+        return pages.len();
+    }
     match verb {
-        Verb::HostRead { pages, .. }
-        | Verb::HostWrite { pages, .. }
-        | Verb::HostFlip { pages, .. }
-        | Verb::HostExport { pages }
-        | Verb::HostImport { pages }
-        | Verb::HostDestroy { pages }
-        | Verb::HostPin { pages }
-        | Verb::HostUnpin { pages }
-        | Verb::HostMakeAccessible { pages }
-        | Verb::HostPageOut { pages }
-        | Verb::HostPageIn { pages }
-        | Verb::HostMove { pages, .. }
-        | Verb::HostRemap { pages, .. }
-        | Verb::HostCopy { pages, .. }
-        | Verb::HostUnmap { pages, .. }
-        | Verb::DeviceRead { pages, .. }
-        | Verb::DeviceWrite { pages, .. }
-        | Verb::GuestRead { pages, .. }
-        | Verb::GuestWrite { pages, .. }
-        | Verb::GuestShare { pages }
-        | Verb::GuestUnshare { pages }
-        | Verb::CheckPage { pages, .. } => pages.len(),
+        Verb::CheckPage { pages, .. } => pages.len(),
         Verb::HostCreate { .. }
         | Verb::HostStart { .. }
         | Verb::HostTeardown { .. }
